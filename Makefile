@@ -1,0 +1,128 @@
+# Makefile of the PostgreSQL extension billing.
+#
+#   make && make install && make installcheck   for packagers, against a running server
+#   make test                                   everything from nothing, in a folder that goes again
+#   make help                                   the other targets
+#
+# The version is written in billing.control only.
+
+.DEFAULT_GOAL := all
+
+SOURCE := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+HERE := $(abspath $(SOURCE))
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(SOURCE)/billing.control)
+
+# The modules in the order in which they may know each other; the one manifest of what is compiled
+# and of what the install script is made of.
+MODULES_ORDER = lib pricing catalog account subscription usage charge invoice run report
+
+module_files = $(foreach module,$(MODULES_ORDER),$(wildcard $(SOURCE)/src/$(module)/$(1)))
+
+# --- Library ---
+
+C_FILES := $(wildcard $(SOURCE)/src/*.c) $(call module_files,*.c)
+H_FILES := $(wildcard $(SOURCE)/src/*.h) $(call module_files,*.h)
+WARNINGS = -Wall -Wextra -Werror -Wno-unused-parameter
+
+MODULE_big = billing
+OBJS = $(patsubst $(SOURCE)/%.c,%.o,$(C_FILES))
+PG_CPPFLAGS = -I$(SOURCE)/src -DBILLING_VERSION='"$(EXTVERSION)"' $(if $(filter 1,$(ASSERTIONS)),-DUSE_ASSERT_CHECKING)
+PG_CFLAGS = $(WARNINGS)
+# No bitcode: it would make clang a requirement, and nothing here gains from inlining.
+override with_llvm := no
+
+# --- Install script ---
+
+SCRIPT = billing--$(EXTVERSION).sql
+SCRIPT_PARTS := $(wildcard $(SOURCE)/src/install/*) $(call module_files,tables.sql) \
+	$(foreach module,$(MODULES_ORDER),$(wildcard $(SOURCE)/src/$(module)/$(module).sql))
+
+EXTENSION = billing
+DATA_built = $(SCRIPT)
+DATA = $(wildcard $(SOURCE)/src/updates/billing--*--*.sql)
+EXTRA_CLEAN = $(SCRIPT) results regression.diffs regression.out output_iso tmp_check tmp_check_iso
+
+# --- Tests of a running server; `make test` runs more ---
+
+names = $(sort $(basename $(notdir $(wildcard $(SOURCE)/$(1)))))
+REGRESS = $(call names,sql/*.sql)
+ISOLATION = $(call names,test/isolation/specs/*.spec)
+ISOLATION_OPTS = --inputdir=$(SOURCE)/test/isolation
+
+# --- The server's build rules, where they exist ---
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+ifneq ($(wildcard $(PGXS)),)
+include $(PGXS)
+
+# Builds without dependency tracking: any header may matter to any file.
+$(OBJS): $(H_FILES) $(SOURCE)/Makefile $(SOURCE)/billing.control | $(sort $(dir $(OBJS)))
+
+$(sort $(dir $(OBJS))):
+	mkdir -p $@
+
+$(SCRIPT): $(SCRIPT_PARTS) $(SOURCE)/Makefile $(SOURCE)/billing.control
+	sh $(SOURCE)/src/install/assemble.sh $(SOURCE)/src $(MODULES_ORDER) > $@.tmp
+	mv $@.tmp $@
+
+# Stories include a file by its path below the source; a build elsewhere gets a link to it.
+ifneq ($(HERE),$(CURDIR))
+installcheck: sql/include
+sql/include:
+	mkdir -p sql
+	ln -sfn $(HERE)/sql/include $@
+endif
+
+else
+all install installcheck:
+	@echo "billing: $(PG_CONFIG) names no PGXS; install the server's development files (on Debian 12:" \
+	     "postgresql-server-dev-15) or set PG_CONFIG=/path/to/pg_config" >&2; exit 1
+clean:
+	rm -rf $(EXTRA_CLEAN) $(OBJS) billing.so
+endif
+
+# --- Everything from nothing: packages, a copy of the tree, a server of its own ---
+
+# File of the real subscribers that one test bills.
+TELCO_CSV ?= ../shared/data/telco.csv
+
+SELF_CONTAINED = test test-long demo demo-psql bench
+
+.PHONY: $(SELF_CONTAINED) $(addprefix prepared-,$(SELF_CONTAINED)) help format check-format
+
+$(SELF_CONTAINED):
+	@PG_CONFIG='$(PG_CONFIG)' PG_CONFIG_ORIGIN='$(origin PG_CONFIG)' NO_INSTALL='$(NO_INSTALL)' \
+		sh $(HERE)/test/bin/prepare.sh $@
+	@$(MAKE) --no-print-directory -f $(HERE)/Makefile prepared-$@
+
+$(addprefix prepared-,$(SELF_CONTAINED)):
+	@PG_CONFIG='$(PG_CONFIG)' ASSERTIONS='$(ASSERTIONS)' TELCO_CSV='$(abspath $(TELCO_CSV))' \
+		KINDS='$(KINDS)' ONLY='$(ONLY)' MAKE='$(MAKE)' \
+		sh $(HERE)/test/bin/sandbox.sh $(@:prepared-%=%)
+
+help:
+	@sed -n 's/^#   \(make .*\)/\1/p; s/^#: *\(.*\)/\1/p' $(SOURCE)/Makefile
+
+#: make test-long             make test and the long TAP tests
+#: make demo                  three months of a small internet provider
+#: make demo-psql             the same, then psql on it
+#: make bench                 benchmarks, ratios measured in one run
+#: make format                clang-format over the C files;  make check-format only tells
+#:   PG_CONFIG=...            the server to build for and to test with (14 to 18)
+#:   NO_INSTALL=1             install no package
+#:   ASSERTIONS=1             compile the extension's assertions in
+#:   KINDS='regress tap'      only these kinds of: regress isolation pgtap tap
+#:   ONLY=word                only tests with this word in their names
+#:   TELCO_CSV=file           the real subscribers; default ../shared/data/telco.csv
+
+# --- Source format ---
+
+CLANG_FORMAT ?= clang-format
+
+format:
+	$(CLANG_FORMAT) -i $(C_FILES) $(H_FILES)
+
+check-format:
+	$(CLANG_FORMAT) --dry-run -Werror $(C_FILES) $(H_FILES)

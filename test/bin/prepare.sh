@@ -1,0 +1,121 @@
+#!/bin/sh
+# Installs what TARGET needs and this machine lacks; nothing if all is there.
+#
+# A server with headers (PG_CONFIG) and a compiler are needed.  Where PG_CONFIG names a complete
+# server, none is installed.  The tools of single test kinds are installed if that can be done
+# without asking; otherwise those kinds are skipped by name later.
+#
+# usage: prepare.sh TARGET    environment: PG_CONFIG PG_CONFIG_ORIGIN NO_INSTALL
+set -eu
+
+target=$1
+bin=$(cd "$(dirname "$0")" && pwd)
+. "$bin/tools.sh"
+
+[ -r /etc/os-release ] && . /etc/os-release
+
+# The server version that this distribution ships.
+distribution_major() {
+	case ${ID:-}:${VERSION_ID:-} in
+		debian:12) echo 15 ;;
+		debian:13) echo 17 ;;
+		ubuntu:22.04) echo 14 ;;
+		ubuntu:24.04) echo 16 ;;
+		ubuntu:25.*) echo 17 ;;
+	esac
+}
+
+# True for a server in the folders of Debian's packages, and where there is none yet.
+is_debian_server() {
+	case $(config --bindir) in
+		'' | /usr/lib/postgresql/*/bin) return 0 ;;
+		*) return 1 ;;
+	esac
+}
+
+# Words: what is missing and cannot be done without.
+needed() {
+	has_compiler || echo 'a C compiler'
+	has_server || echo 'a PostgreSQL server'
+	has_headers || echo "its headers (postgres.h)"
+}
+
+needed_packages() {
+	has_compiler || echo gcc libc6-dev
+	[ -x "/usr/lib/postgresql/$major/bin/postgres" ] || has_server || echo "postgresql-$major"
+	has_headers || echo "postgresql-server-dev-$major"
+}
+
+# For single test kinds; pgTAP's package would bring a server along, so only beside Debian's own.
+wanted_packages() {
+	case $target in test | test-long) ;; *) return ;; esac
+	perl -MIPC::Run -e 1 2>/dev/null && have prove || echo libipc-run-perl
+	have pg_prove || echo libtap-parser-sourcehandler-pgtap-perl
+	[ -x /usr/sbin/pgbouncer ] || have pgbouncer || echo pgbouncer
+	! is_debian_server || [ -f "/usr/share/postgresql/$major/extension/pgtap.control" ] ||
+		echo "postgresql-$major-pgtap"
+}
+
+one_line() {
+	tr '\n' ' ' | sed 's/ *$//'
+}
+
+explain_and_exit() {
+	cat >&2 <<-TEXT
+		billing: missing: $missing
+		billing: $1
+		billing: packages by system (or set PG_CONFIG to a server 14 to 18 with its development files):
+		  Debian 12  apt-get install gcc libc6-dev postgresql-15 postgresql-server-dev-15 postgresql-15-pgtap \\
+		             libipc-run-perl libtap-parser-sourcehandler-pgtap-perl pgbouncer
+		  Fedora     dnf install gcc postgresql-server postgresql-server-devel postgresql-test pgtap \\
+		             perl-IPC-Run perl-Test-Harness perl-TAP-Parser-SourceHandler-pgTAP pgbouncer
+		  Alpine     apk add gcc musl-dev make postgresql15 postgresql15-dev postgresql15-contrib \\
+		             perl-ipc-run perl-utils pgbouncer runuser
+		  Homebrew   brew install postgresql@15 pgtap pgbouncer && cpan IPC::Run TAP::Parser::SourceHandler::pgTAP
+	TEXT
+	exit 1
+}
+
+if [ "${PG_CONFIG_ORIGIN:-file}" != file ]; then
+	have "$PG_CONFIG" || die "PG_CONFIG=$PG_CONFIG cannot be run"
+	supported "$(server_major)" || die "PG_CONFIG=$PG_CONFIG is $(config --version), and billing needs PostgreSQL 14 to 18"
+fi
+
+missing=$(needed | sed '$!s/$/,/' | one_line)
+major=$(server_major)
+if is_debian_server && ! supported "$major"; then
+	major=$(distribution_major)
+fi
+
+if ! have apt-get || [ -z "$major" ] || { ! is_debian_server && ! { has_server && has_headers; }; }; then
+	[ -z "$missing" ] || explain_and_exit 'they are installed by itself only on Debian and Ubuntu, beside servers of their own packages.'
+	exit 0
+fi
+
+packages=$( { needed_packages; wanted_packages; } | one_line)
+[ -n "$packages" ] || exit 0
+
+if [ -n "${NO_INSTALL:-}" ]; then
+	[ -z "$missing" ] || explain_and_exit "NO_INSTALL is set; otherwise this would be installed: $packages"
+	exit 0
+fi
+
+if [ "$(id -u)" = 0 ]; then
+	become=
+elif have sudo && sudo -n true 2>/dev/null; then
+	become='sudo -n'
+elif have sudo && [ -n "$missing" ] && [ -t 0 ]; then
+	become=sudo
+else
+	[ -z "$missing" ] || explain_and_exit "neither root nor sudo, so this cannot be installed: $packages"
+	exit 0
+fi
+
+say "installing with apt-get (NO_INSTALL=1 forbids it): $packages"
+if ! $become sh "$bin/install-debian.sh" "$major" $packages; then
+	[ -z "$missing" ] || die 'the installation failed'
+	say 'the installation failed; going on with what is there'
+fi
+
+missing=$(needed | sed '$!s/$/,/' | one_line)
+[ -z "$missing" ] || die "still missing after the installation: $missing (pg_config in use: $(command -v "$PG_CONFIG"))"

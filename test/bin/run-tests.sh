@@ -1,0 +1,170 @@
+#!/bin/sh
+# Runs the tests of all kinds against the throw-away server and sums them up.  The last line is
+# "N passed, N failed"; the exit status is 0 only if none failed.
+#
+# usage: run-tests.sh test|test-long      environment: from inside.sh
+set -eu
+
+target=$1
+. test/bin/tools.sh
+
+passed=0
+failed=0
+broken=
+
+wanted() {
+	case " ${KINDS:-regress isolation pgtap tap} " in *" $1 "*) return 0 ;; *) return 1 ;; esac
+}
+
+# usage: files PATTERN...; those that exist and match ONLY
+files() {
+	for file in "$@"; do
+		[ -f "$file" ] || continue
+		case ${file##*/} in *"$ONLY"*) echo "$file" ;; esac
+	done
+}
+
+names() {
+	files "$@" | sed 's,.*/,,; s,\.[a-z]*$,,'
+}
+
+skip() {
+	say "skipped: $1, since $2"
+}
+
+# usage: count KIND NAME PASSED FAILED
+count() {
+	passed=$((passed + $3))
+	failed=$((failed + $4))
+	[ "$4" = 0 ] || broken="$broken $1/$2"
+}
+
+# Reads one line "ok NAME" or "failed NAME" per test from the output of pg_regress, old and new style.
+regress_results() {
+	sed -n 's/^test \([^ ]*\) *\.\.\. ok.*/ok \1/p
+		s/^test \([^ ]*\) *\.\.\. FAILED.*/failed \1/p
+		s/^ok [0-9][0-9]* *[-+] \([^ ]*\).*/ok \1/p
+		s/^not ok [0-9][0-9]* *[-+] \([^ ]*\).*/failed \1/p' "$1"
+}
+
+# usage: run_regress KIND DIFFS MAKE-VARIABLE...
+run_regress() {
+	kind=$1
+	diffs=$2
+	shift 2
+	status=0
+	"$MAKE" -s installcheck PG_CONFIG="$PG_CONFIG" "$@" >"$WORK/$kind.log" 2>&1 || status=$?
+	regress_results "$WORK/$kind.log" >"$WORK/$kind.results"
+	while read -r result name; do
+		printf '%-10s %-40s %s\n' "$kind" "$name" "$result"
+		case $result in
+			ok) count "$kind" "$name" 1 0 ;;
+			*) count "$kind" "$name" 0 1 ;;
+		esac
+	done <"$WORK/$kind.results"
+	if [ "$status" != 0 ]; then
+		if [ -f "$diffs" ]; then
+			cat "$diffs"
+		else
+			cat "$WORK/$kind.log"
+		fi
+		grep -q '^failed' "$WORK/$kind.results" || count "$kind" "$kind" 0 1
+	fi
+}
+
+# usage: tap_result KIND NAME LOG STATUS; one file's output as prove --verbose writes it
+tap_result() {
+	ok=$(grep -c '^ok ' "$3" || true)
+	bad=$(grep '^not ok ' "$3" | grep -vc '# TODO' || true)
+	if [ "$4" != 0 ] && [ "$bad" = 0 ]; then
+		bad=1
+	fi
+	count "$1" "$2" "$ok" "$bad"
+	if [ "$bad" != 0 ]; then
+		printf '%-10s %-40s failed (%s of %s)\n' "$1" "$2" "$bad" "$((ok + bad))"
+		grep -v -e '^ok ' -e '^ *$' "$3" | tail -n 60
+	elif [ "$ok" = 0 ]; then
+		printf '%-10s %-40s %s\n' "$1" "$2" "$(sed -n 's/^1\.\.0 # *//p' "$3")"
+	else
+		printf '%-10s %-40s ok (%s)\n' "$1" "$2" "$ok"
+	fi
+	grep '^ok .*# skip' "$3" | sed 's/^ok [0-9]* */           /' || true
+}
+
+run_pgtap() {
+	for file in $(files test/pgtap/*.sql); do
+		name=$(basename "$file" .sql)
+		log=$WORK/pgtap_$name.log
+		status=0
+		{
+			createdb --template=template0 "pgtap_$name" &&
+				psql -Xq -v ON_ERROR_STOP=1 -d "pgtap_$name" -o /dev/null -c 'CREATE EXTENSION pgtap' \
+					-c 'CREATE EXTENSION billing' -c 'SELECT billing.setup()' &&
+				pg_prove --verbose --dbname "pgtap_$name" "$file"
+		} >"$log" 2>&1 || status=$?
+		tap_result pgtap "$name" "$log" "$status"
+		dropdb --if-exists --force "pgtap_$name"
+	done
+}
+
+run_tap() {
+	patterns='test/tap/*.pl'
+	[ "$target" != test-long ] || patterns="$patterns test/tap/long/*.pl"
+	for file in $(files $patterns); do
+		name=$(basename "$file" .pl)
+		log=$WORK/tap_$name.log
+		status=0
+		env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u PGCLIENTENCODING TESTDIR="$PWD" \
+			TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
+			PG_REGRESS="$(server_tests)/regress/pg_regress" \
+			prove --verbose -I "$(server_tests)/perl" -I test/tap "$file" >"$log" 2>&1 || status=$?
+		tap_result tap "$name" "$log" "$status"
+		if [ "$status" != 0 ] && [ -f "tmp_check/log/regress_log_$name" ]; then
+			tail -n 30 "tmp_check/log/regress_log_$name"
+		fi
+		rm -rf tmp_check
+	done
+}
+
+if wanted regress; then
+	list=$(names sql/*.sql | tr '\n' ' ')
+	if ! has_regress; then
+		skip regress 'pg_regress is missing (Debian: postgresql-client-15; Fedora: postgresql-test)'
+	elif [ -n "$list" ]; then
+		run_regress regress regression.diffs REGRESS="$list" ISOLATION=
+	fi
+fi
+
+if wanted isolation; then
+	list=$(names test/isolation/specs/*.spec | tr '\n' ' ')
+	if ! has_isolation; then
+		skip isolation 'isolationtester is missing (Debian: postgresql-client-15; Fedora: postgresql-test)'
+	elif [ -n "$list" ]; then
+		run_regress isolation output_iso/regression.diffs REGRESS= ISOLATION="$list"
+	fi
+fi
+
+if wanted pgtap; then
+	if has_pgtap; then
+		run_pgtap
+	else
+		skip pgtap 'pgTAP or pg_prove is missing (Debian: postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl)'
+	fi
+fi
+
+if wanted tap; then
+	if has_tap; then
+		run_tap
+	else
+		skip tap 'the Perl modules PostgreSQL::Test or IPC::Run are missing (Debian: postgresql-client-15 libipc-run-perl)'
+	fi
+fi
+
+if grep -E 'TRAP:|PANIC:|was terminated by signal' "$WORK/server.log"; then
+	count server crash 0 1
+	tail -n 20 "$WORK/server.log"
+fi
+
+[ -z "$broken" ] || say "failed:$broken"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

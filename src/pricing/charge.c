@@ -57,7 +57,7 @@ scheme_reach(const PriceScheme *scheme, Numeric rest)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_QUANTITY_OUT_OF_BRACKETS),
 				 errmsg("quantity lies above the last bracket"),
-				 errdetail("The quantity is %s, but the last bracket ends at %s.",
+				 errdetail("The quantity to charge is %s, but the last bracket ends at %s.",
 						   num_out(rest), num_out(last)),
 				 errhint("Open the last bracket, or set \"overage_unit_amount\" where the model takes it.")));
 	while (low < high)

@@ -1,6 +1,6 @@
 /*
  * pricing.c
- *		The SQL face of price schemes: charge, explain_charge, check_scheme.
+ *		The SQL face of price schemes: charge, explain_charge and internal helpers.
  *
  * Parsing a scheme costs a hundred times what charging does, so parsed schemes
  * are kept with the call site (fn_extra) and recognized by their bytes: pointers
@@ -9,10 +9,14 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/memutils.h"
 
+#include "lib/errors.h"
 #include "pricing/pricing.h"
 
 #define CACHE_SIZE 16
@@ -35,6 +39,8 @@ typedef struct SchemeCache
 PG_FUNCTION_INFO_V1(billing_charge);
 PG_FUNCTION_INFO_V1(billing_explain_charge);
 PG_FUNCTION_INFO_V1(billing_check_scheme);
+PG_FUNCTION_INFO_V1(billing_charge_transactions);
+PG_FUNCTION_INFO_V1(billing_charge_rate);
 
 static inline bool
 entry_matches(const CachedScheme *entry, const char *key, Size size)
@@ -135,4 +141,59 @@ billing_check_scheme(PG_FUNCTION_ARGS)
 {
 	(void) scheme_parse(PG_GETARG_JSONB_P(0));
 	PG_RETURN_BOOL(true);
+}
+
+/* The elements of a numeric array, palloc'd; null is not allowed in it. */
+static Numeric *
+array_to_numerics(ArrayType *array, int *count)
+{
+	Datum	   *values;
+	Numeric    *numbers;
+
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("amounts must not contain null")));
+	deconstruct_array(array, NUMERICOID, -1, false, TYPALIGN_INT, &values, NULL, count);
+	numbers = palloc(sizeof(Numeric) * Max(*count, 1));
+	for (int i = 0; i < *count; i++)
+		numbers[i] = DatumGetNumeric(values[i]);
+	return numbers;
+}
+
+/* charge_transactions(scheme jsonb, amounts numeric[]) returns numeric */
+Datum
+billing_charge_transactions(PG_FUNCTION_ARGS)
+{
+	const PriceScheme *scheme = cached_scheme(fcinfo, 0);
+	Numeric    *amounts;
+	int			count;
+
+	if (!scheme_is_transactional(scheme))
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
+				 errmsg("price scheme does not charge transactions"),
+				 errdetail("Only model \"percentage\" does.")));
+	amounts = array_to_numerics(PG_GETARG_ARRAYTYPE_P(1), &count);
+	PG_RETURN_NUMERIC(scheme_charge_transactions(scheme, amounts, count));
+}
+
+/* charge_rate(scheme jsonb, quantity numeric) returns (unit_amount, base_quantity), or null */
+Datum
+billing_charge_rate(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Numeric		unit_amount;
+	Numeric		base_quantity;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!scheme_unit_amount(cached_scheme(fcinfo, 0), PG_GETARG_NUMERIC(1),
+							&unit_amount, &base_quantity))
+		PG_RETURN_NULL();
+	values[0] = NumericGetDatum(unit_amount);
+	values[1] = NumericGetDatum(base_quantity);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -47,7 +47,7 @@ check_tier(const SchemeObject *object, const PriceTier *below)
 		invalid_scheme("Key \"up_to\" of tier %d is null, but only the last tier may be open.",
 					   object->tier - 1);
 	if (numbers[KEY_UP_TO] != NULL && num_cmp(numbers[KEY_UP_TO], below->up_to) <= 0)
-		invalid_scheme("%s is %s, but must be greater than %s, the tier before.",
+		invalid_scheme("%s is %s, but must be greater than that of the tier before, %s.",
 					   key_place(object, KEY_UP_TO), num_out(numbers[KEY_UP_TO]), num_out(below->up_to));
 }
 

@@ -1,8 +1,8 @@
+\i sql/include/fresh.psql
 -- Price schemes: how a quantity becomes an amount.
 --
 -- A scheme is a JSON object. billing.charge() says what a quantity costs, exact and unrounded;
 -- billing.explain_charge() shows the brackets behind it. Neither needs the books.
-CREATE EXTENSION billing;
 \pset null '-'
 
 -- Per unit: 50 at 1.00.

@@ -3,7 +3,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
-SELECT no_plan();
+SELECT plan(698);
 
 -- --- Charges -------------------------------------------------------------------------------
 
@@ -71,13 +71,13 @@ SELECT is(billing.charge(scheme, quantity), charge, format('%s: %s costs %s', na
     ('rate', 0, 0.30), ('rate', 1, 0.329), ('rate', 1000, 29.30),
     ('rate, limits', 0, 2), ('rate, limits', 15, 2), ('rate, limits', 30, 3), ('rate, limits', 51, 5),
     ('rate, free', 100, 11)
-    ) given (name, quantity, charge) JOIN scheme USING (name);
+    ) given (name, quantity, charge) LEFT JOIN scheme USING (name);
 
 -- Above a closed last bracket.
 SELECT throws_ok(format('SELECT * FROM %s(%L, %s)', function, scheme, quantity), 'LB202', 'quantity lies above the last bracket',
                  format('%s: %s of %s lies above', function, quantity, name))
   FROM (VALUES ('stairstep', 101), ('stairstep', 100.001), ('volume', 51), ('graduated', 51), ('graduated', 50.001), ('graduated', 1e30),
-               ('graduated free', 25.01), ('steps of rates', 5001)) given (name, quantity) JOIN scheme USING (name),
+               ('graduated free', 25.01), ('steps of rates', 5001)) given (name, quantity) LEFT JOIN scheme USING (name),
        unnest('{billing.charge,billing.explain_charge}'::text[]) function;
 
 -- Quantities that are none, in every model.
@@ -114,6 +114,9 @@ SELECT is(billing.charge(format('{"model":"per_unit","unit_amount":%s}', unit_am
 SELECT is(billing.charge('{"model":"package","unit_amount":1,"package_size":"1e-12"}', 1e15), 1e27, 'a package of 10^-12 in 10^15');
 SELECT is(billing.charge('{"model":"package","unit_amount":1,"package_size":3}', 1e40), 3333333333333333333333333333333333333334,
           'a begun package of 3 in 10^40');
+-- 2^46 x 10^18 is a multiple of 2^64: scaled to such a quantity these vanish, unless overflow is seen.
+SELECT is(billing.charge('{"model":"per_unit","unit_amount":1,"free_quantity":70368744177664}', 1e-18), 0::numeric, '10^-18 of 2^46 free');
+SELECT is(billing.charge('{"model":"package","unit_amount":3,"package_size":70368744177664}', 1e-18), 3::numeric, '10^-18 of a package of 2^46');
 SELECT throws_ok($$SELECT billing.charge('{"model":"per_unit","unit_amount":"1e-9000"}', 1e-9000)$$, '22003',
                  'charge has too many digits after the point', 'more digits than numeric holds are refused, not rounded');
 
@@ -308,7 +311,7 @@ SELECT throws_ok($$SELECT billing.charge('{"model":"flat"}', 1)$$, 'LB201', 'inv
 -- A number of up to 10^size with up to "scale" digits after the point, greater than zero.
 CREATE FUNCTION pg_temp.random_number(size int, scale int) RETURNS numeric LANGUAGE sql VOLATILE AS $$
     SELECT greatest(round((random()::numeric(20,18) + random()::numeric(20,18) / 1e15) * power(10::numeric, floor(random() * (size + 1))::int), s),
-                    power(10::numeric, -s)) FROM floor(random() * (scale + 1)) f, LATERAL (SELECT f::int) i (s) $$;
+                    round(power(10::numeric, -s), s)) FROM floor(random() * (scale + 1)) f, LATERAL (SELECT f::int) i (s) $$;
 
 CREATE FUNCTION pg_temp.random_scheme(model text, size int, scale int) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
 DECLARE

@@ -17,8 +17,8 @@
 
 static const int64 power_of_ten[MAX_MINOR_UNITS + 1] = {1, 10, 100, 1000, 10000};
 
+/* Raises numeric_value_out_of_range. */
 static void
-pg_attribute_noreturn()
 amount_out_of_range(void)
 {
 	ereport(ERROR,
@@ -117,7 +117,7 @@ amount_percent(int64 amount, Numeric rate)
 	return round_to_int64(num_mul(int64_div_fast_to_numeric(amount, 2), rate));
 }
 
-/* round(gross / (1 + rate / 100)); rate in percent, above -100.  RULES 6: the net of a gross sum. */
+/* round(gross / (1 + rate / 100)); rate in percent, above -100.  RULES 6: net of a gross sum. */
 int64
 amount_without_tax(int64 gross, Numeric rate)
 {

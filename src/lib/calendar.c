@@ -11,7 +11,7 @@
  */
 #include "postgres.h"
 
-#include "common/int.h"
+#include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
@@ -37,7 +37,17 @@ check_instant(TimestampTz at, const char *what)
 			 errdetail("Instants are finite and lie before the year 10000.")));
 }
 
-/* RULES 3: a positive number of whole months or of whole days (a week is 7 days). */
+/* For messages; palloc'd. */
+static char *
+interval_text(const Interval *every)
+{
+	return DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(every)));
+}
+
+/*
+ * RULES 3: a positive number of whole months or of whole days (a week is 7
+ * days).  Raises invalid_interval.
+ */
 void
 check_interval(const Interval *every)
 {
@@ -46,7 +56,8 @@ check_interval(const Interval *every)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_BILLING_INVALID_INTERVAL),
-			 errmsg("interval is not a positive number of whole months or whole days"),
+			 errmsg("interval \"%s\" is not a positive number of whole months or whole days",
+					interval_text(every)),
 			 errhint("Use, for example, 1 month, 1 year, 2 weeks or 30 days.")));
 }
 
@@ -75,7 +86,10 @@ time_zone_is_named(const char *name)
 	return !digit;
 }
 
-/* The zone of an IANA name, in any case; lives as long as the session.  Raises invalid_time_zone. */
+/*
+ * The zone of an IANA name, in any case; lives as long as the session.  Raises
+ * invalid_time_zone.
+ */
 pg_tz *
 time_zone_lookup(const char *name)
 {
@@ -247,7 +261,8 @@ schedule_init(Schedule *s, TimestampTz anchor, const Interval *every, const char
 	if (billing_day != 0 && every->day > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_INVALID_INTERVAL),
-				 errmsg("interval of a schedule with a billing day is not a number of months")));
+				 errmsg("interval \"%s\" is not a number of months", interval_text(every)),
+				 errdetail("A billing day needs periods of whole months.")));
 	s->tz = time_zone_lookup(time_zone);
 	s->months = every->month;
 	s->days = every->day;
@@ -259,17 +274,14 @@ schedule_init(Schedule *s, TimestampTz anchor, const Interval *every, const char
 static TimestampTz
 schedule_start_clamped(const Schedule *s, int64 n)
 {
-	int64		step;
-
 	/* the anchor itself: of a local time that occurs twice it may be the earlier */
 	if (n == 0)
 		return s->anchor;
-	if (pg_mul_s64_overflow(n, s->months > 0 ? s->months : s->days, &step) ||
-		step > PG_INT32_MAX || step < PG_INT32_MIN)
+	if (n > PG_INT32_MAX || n < PG_INT32_MIN)
 		return n < 0 ? DT_NOBEGIN : DT_NOEND;
 	if (s->months > 0)
-		return instant_in_month(s->local_month + step, s->local_day, s->local_time, s->tz);
-	return instant_on_day(s->local_julian + step, s->local_time, s->tz);
+		return instant_in_month(s->local_month + n * s->months, s->local_day, s->local_time, s->tz);
+	return instant_on_day(s->local_julian + n * s->days, s->local_time, s->tz);
 }
 
 /*
@@ -285,21 +297,14 @@ schedule_start(const Schedule *s, int64 n)
 	if (TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("period %lld is out of range", (long long) n),
+				 errmsg("start of period %lld is out of range", (long long) n),
 				 errdetail("Periods begin and end before the year 10000.")));
 	return at;
 }
 
-/* a / b rounded down; b > 0 */
-static int64
-floor_divide(int64 a, int64 b)
-{
-	return a / b - (a % b < 0 ? 1 : 0);
-}
-
 /*
  * The n with start(n) <= at < start(n + 1).  The local calendar tells it to
- * within one; the loops settle the rest.
+ * within two; the loops settle the rest.
  */
 int64
 schedule_period_at(const Schedule *s, TimestampTz at)
@@ -311,9 +316,9 @@ schedule_period_at(const Schedule *s, TimestampTz at)
 	check_instant(at, "moment");
 	local_clock(at, s->tz, &tm, &time);
 	if (s->months > 0)
-		n = floor_divide(month_of(&tm) - s->local_month, s->months);
+		n = (month_of(&tm) - s->local_month) / s->months;
 	else
-		n = floor_divide(date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - s->local_julian, s->days);
+		n = (date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - s->local_julian) / s->days;
 	while (schedule_start_clamped(s, n) > at)
 		n--;
 	while (schedule_start_clamped(s, n + 1) <= at)

@@ -35,7 +35,7 @@ override with_llvm := no
 
 SCRIPT = billing--$(EXTVERSION).sql
 SCRIPT_PARTS := $(wildcard $(SOURCE)/src/install/*) $(call module_files,tables.sql) \
-	$(foreach module,$(MODULES_ORDER),$(wildcard $(SOURCE)/src/$(module)/$(module).sql))
+	$(foreach module,$(MODULES_ORDER),$(wildcard $(SOURCE)/src/$(module)/*.sql))
 
 EXTENSION = billing
 DATA_built = $(SCRIPT)

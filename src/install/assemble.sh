@@ -11,11 +11,13 @@ shift
 cat "$source/install/header.sql"
 
 for module in "$@"; do
-	file=$source/$module/$module.sql
-	if [ -f "$file" ]; then
-		printf '\n-- module %s\n\n' "$module"
-		cat "$file"
-	fi
+	printf '\n-- module %s\n\n' "$module"
+	for file in "$source/$module"/*.sql; do
+		case $file in
+			*/tables.sql | *'/*.sql') ;;
+			*) cat "$file" ;;
+		esac
+	done
 done
 
 cat <<'SQL'

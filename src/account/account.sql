@@ -1,0 +1,138 @@
+-- Accounts.  billing.x is the door (rights, owner), billing_internal.x the body.
+
+CREATE FUNCTION billing_internal.lock_account(account_id bigint) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'billing_lock_account';
+COMMENT ON FUNCTION billing_internal.lock_account(bigint) IS 'locks an account until the transaction ends, in the order that excludes deadlocks';
+
+CREATE FUNCTION billing_internal.make_id(account_id bigint, ordinal bigint) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_make_id';
+COMMENT ON FUNCTION billing_internal.make_id(bigint, bigint) IS 'account_id << 24 | ordinal, or id_overflow';
+
+-- Draws ids from the account's counter; the account is locked.
+CREATE FUNCTION billing_internal.next_id(account_id bigint, count int DEFAULT 1) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    first bigint;
+BEGIN
+    SELECT s.next_ordinal INTO STRICT first FROM billing.account_state s WHERE s.account_id = next_id.account_id;
+    PERFORM billing_internal.make_id(account_id, first + count - 1);
+    UPDATE billing.account_state s SET next_ordinal = first + count WHERE s.account_id = next_id.account_id;
+    RETURN billing_internal.make_id(account_id, first);
+END $$;
+COMMENT ON FUNCTION billing_internal.next_id(bigint, int) IS 'the first of so many new ids of an account';
+
+CREATE FUNCTION billing_internal.claim_key(kind text, key text, account_id bigint, id bigint) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO billing.key (kind, key, account_id, id) VALUES (kind, key, account_id, id) ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unique_violation', format('external id "%s" is already used by another %s', key, kind));
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.claim_key(text, text, bigint, bigint) IS 'enters an external id into the directory';
+
+CREATE FUNCTION billing_internal.find_key(kind text, external_id text) RETURNS bigint
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result bigint;
+BEGIN
+    SELECT k.id INTO result FROM billing.key k WHERE k.kind = find_key.kind AND k.key = find_key.external_id;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unknown_external_id', format('no %s has the external id "%s"', kind, external_id));
+    END IF;
+    RETURN result;
+END $$;
+COMMENT ON FUNCTION billing_internal.find_key(text, text) IS 'id behind an external id';
+
+CREATE FUNCTION billing.account_id(external_id text) RETURNS bigint
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_call_reader';
+COMMENT ON FUNCTION billing.account_id(text) IS 'id of the account with an external id';
+CREATE FUNCTION billing_internal.account_id(external_id text) RETURNS bigint
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT billing_internal.find_key('account', $1) $$;
+COMMENT ON FUNCTION billing_internal.account_id(text) IS 'body of billing.account_id';
+
+CREATE FUNCTION billing.create_account(name text, external_id text DEFAULT NULL, entity text DEFAULT NULL, currency text DEFAULT NULL,
+    time_zone text DEFAULT NULL, country text DEFAULT NULL, address jsonb DEFAULT NULL, tax_ids jsonb DEFAULT NULL,
+    tax_status text DEFAULT 'standard', email text DEFAULT NULL, payment_terms_days int DEFAULT NULL, buyer_reference text DEFAULT NULL,
+    invoice_series text DEFAULT NULL, credit_note_series text DEFAULT NULL, metadata jsonb DEFAULT NULL, idempotency_key text DEFAULT NULL)
+    RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
+COMMENT ON FUNCTION billing.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, jsonb, text) IS
+    'opens an account; entity may be left out where there is only one; currency, zone and terms default to the entity''s; returns its id';
+CREATE FUNCTION billing_internal.create_account(name text, external_id text, entity text, currency text,
+    time_zone text, country text, address jsonb, tax_ids jsonb,
+    tax_status text, email text, payment_terms_days int, buyer_reference text,
+    invoice_series text, credit_note_series text, metadata jsonb, idempotency_key text)
+    RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    seller billing.entity;
+    result bigint;
+    stray text;
+BEGIN
+    SELECT * INTO seller FROM billing.entity e WHERE e.code = billing_internal.the_entity(create_account.entity);
+    PERFORM billing_internal.check_currency(coalesce(currency, seller.currency)),
+            billing_internal.check_time_zone(coalesce(time_zone, seller.time_zone));
+    SELECT s INTO stray FROM unnest(ARRAY[invoice_series, credit_note_series]) s
+     WHERE s IS NOT NULL AND NOT EXISTS (SELECT FROM billing.series r WHERE r.code = s AND r.entity = seller.code);
+    IF FOUND THEN
+        PERFORM billing_internal.fail('unknown_series', format('entity "%s" has no series "%s"', seller.code, stray));
+    END IF;
+    IF name = '' THEN
+        PERFORM billing_internal.fail('invalid_argument', 'name must not be empty');
+    END IF;
+    result := nextval('billing.account_id_seq');
+    INSERT INTO billing.account (account_id, entity, name, external_id, currency, time_zone, tax_status, payment_terms_days,
+                                 email, country, address, tax_ids, buyer_reference, invoice_series, credit_note_series, metadata)
+    VALUES (result, seller.code, name, external_id, coalesce(currency, seller.currency), coalesce(time_zone, seller.time_zone),
+            coalesce(tax_status, 'standard'), coalesce(payment_terms_days, seller.payment_terms_days), email, country,
+            billing_internal.check_address(address), billing_internal.check_tax_ids(tax_ids), buyer_reference,
+            invoice_series, credit_note_series, billing_internal.check_metadata(metadata));
+    INSERT INTO billing.account_state (account_id, entity) VALUES (result, seller.code);
+    IF external_id IS NOT NULL THEN
+        PERFORM billing_internal.claim_key('account', external_id, result, result);
+    END IF;
+    RETURN result;
+END $$;
+COMMENT ON FUNCTION billing_internal.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, jsonb, text) IS
+    'body of billing.create_account';
+
+-- Refuses an element of a bulk call that has a key which the single call does not know.
+CREATE FUNCTION billing_internal.check_bulk(element jsonb, call text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known text[] := (SELECT p.proargnames FROM pg_proc p WHERE p.pronamespace = 'billing'::regnamespace AND p.proname = call);
+    stray text;
+BEGIN
+    IF jsonb_typeof(element) <> 'object' THEN
+        PERFORM billing_internal.fail('invalid_argument', 'every element must be an object');
+    END IF;
+    SELECT k INTO stray FROM jsonb_object_keys(element) k WHERE k <> ALL (known) OR k = 'idempotency_key' LIMIT 1;
+    IF FOUND THEN
+        PERFORM billing_internal.fail('invalid_argument', format('unknown key "%s"', stray),
+                                      format('Elements have the arguments of %s() as keys.', call));
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_bulk(jsonb, text) IS 'refuses an element of a bulk call with a key that the single call does not know';
+
+CREATE FUNCTION billing.create_accounts(accounts jsonb) RETURNS SETOF bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
+COMMENT ON FUNCTION billing.create_accounts(jsonb) IS
+    'opens many accounts: an array of objects with the arguments of create_account as keys; returns their ids in order';
+CREATE FUNCTION billing_internal.create_accounts(accounts jsonb) RETURNS SETOF bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    a jsonb;
+BEGIN
+    IF jsonb_typeof(accounts) <> 'array' THEN
+        PERFORM billing_internal.fail('invalid_argument', 'accounts must be an array');
+    END IF;
+    FOR a IN SELECT jsonb_array_elements(accounts) LOOP
+        PERFORM billing_internal.check_bulk(a, 'create_account');
+        IF a->>'name' IS NULL THEN
+            PERFORM billing_internal.fail('null_value_not_allowed', 'every account must have a name');
+        END IF;
+        RETURN NEXT billing_internal.create_account(a->>'name', a->>'external_id', a->>'entity', a->>'currency', a->>'time_zone',
+            a->>'country', a->'address', a->'tax_ids', a->>'tax_status', a->>'email', (a->>'payment_terms_days')::int,
+            a->>'buyer_reference', a->>'invoice_series', a->>'credit_note_series', a->'metadata', NULL);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION billing_internal.create_accounts(jsonb) IS 'body of billing.create_accounts';

@@ -1,0 +1,39 @@
+CREATE SEQUENCE IF NOT EXISTS billing.account_id_seq MAXVALUE 536870911;
+COMMENT ON SEQUENCE billing.account_id_seq IS 'numbers of accounts';
+
+CREATE TABLE IF NOT EXISTS billing.account ( -- customers: who pays
+    account_id bigint NOT NULL CONSTRAINT account_key PRIMARY KEY CONSTRAINT account_account_id_check CHECK (account_id BETWEEN 1 AND 536870911), -- number of the account
+    entity text NOT NULL CONSTRAINT account_entity_fkey REFERENCES billing.entity, -- seller
+    name text NOT NULL CONSTRAINT account_name_check CHECK (name <> ''), -- as on documents
+    external_id text, -- the application's own id, unique
+    currency text NOT NULL CONSTRAINT account_currency_fkey REFERENCES billing.currency, -- of all its subscriptions and documents
+    time_zone text NOT NULL, -- IANA zone of its periods and dates; later changes touch later subscriptions only
+    tax_status text NOT NULL DEFAULT 'standard', -- selects the tax rate, as in tax_rate.tax_status
+    payment_terms_days int NOT NULL CONSTRAINT account_payment_terms_check CHECK (payment_terms_days BETWEEN 0 AND 3650), -- days from issue to due date
+    email text, -- electronic address for documents
+    country text CONSTRAINT account_country_check CHECK (country ~ '^[A-Z]{2}$'), -- ISO 3166-1 alpha-2
+    address jsonb NOT NULL DEFAULT '{}', -- line1, line2, line3, city, postal_code, region
+    tax_ids jsonb NOT NULL DEFAULT '[]', -- array of {"type", "value"}
+    buyer_reference text, -- printed on documents
+    invoice_series text CONSTRAINT account_invoice_series_fkey REFERENCES billing.series, -- null: the entity's
+    credit_note_series text CONSTRAINT account_credit_note_series_fkey REFERENCES billing.series, -- null: the entity's
+    metadata jsonb NOT NULL DEFAULT '{}' -- anything the caller wants to keep; copied to documents
+);
+
+CREATE TABLE IF NOT EXISTS billing.account_state ( -- what every act on an account locks: its counter and what is due
+    account_id bigint NOT NULL CONSTRAINT account_state_key PRIMARY KEY, -- account
+    entity text NOT NULL, -- the account's entity, here so that a run needs no join
+    next_ordinal int NOT NULL DEFAULT 1 CONSTRAINT account_state_next_ordinal_check CHECK (next_ordinal BETWEEN 1 AND 16777216), -- ordinal of the next id of this account
+    billed_through timestamptz, -- everything due until then was charged
+    recompute_from timestamptz, -- earliest instant touched by an edit whose differences are not all written
+    next_due timestamptz -- nothing becomes due before
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+
+CREATE TABLE IF NOT EXISTS billing.key ( -- the directory of everything that is unique across accounts
+    kind text NOT NULL, -- account, subscription (external ids) or idempotency
+    key text NOT NULL, -- the caller's key
+    account_id bigint, -- account it belongs to
+    id bigint, -- row that was created; for idempotency the call's result
+    fingerprint text, -- SHA-256 of the call and its arguments
+    CONSTRAINT key_key PRIMARY KEY (kind, key)
+);

@@ -1,0 +1,449 @@
+-- Catalogue calls.  billing.x is the door (rights, owner), billing_internal.x the body.
+
+CREATE FUNCTION billing_internal.entity_check() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.check_currency(NEW.currency);
+    PERFORM billing_internal.check_time_zone(NEW.time_zone);
+    PERFORM billing_internal.check_address(NEW.address);
+    PERFORM billing_internal.check_tax_ids(NEW.tax_ids);
+    IF NEW.invoice_series IS NULL THEN NEW.invoice_series := NEW.code || '-invoice'; END IF;
+    IF NEW.credit_note_series IS NULL THEN NEW.credit_note_series := NEW.code || '-credit-note'; END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION billing_internal.entity_check() IS 'checks an entity and names its series';
+
+CREATE FUNCTION billing_internal.entity_make_series() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO billing.series (code, entity, format, restart_yearly)
+    VALUES (NEW.invoice_series, NEW.code, 'INV-{year}-{number:6}', true),
+           (NEW.credit_note_series, NEW.code, 'CN-{year}-{number:6}', true)
+        ON CONFLICT (code) DO NOTHING;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION billing_internal.entity_make_series() IS 'makes the series that a new entity names and that do not exist';
+
+-- What a price says about money never changes once an item uses it.
+CREATE FUNCTION billing_internal.price_check() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' AND EXISTS (SELECT FROM billing.price_version v WHERE v.price = OLD.code AND v.in_use) AND
+       (TG_OP = 'DELETE' OR (NEW.code, NEW.currency, NEW.every, NEW.timing, NEW.tax, NEW.tax_inclusive, NEW.meter,
+                             NEW.proration_charge, NEW.proration_credit)
+            IS DISTINCT FROM (OLD.code, OLD.currency, OLD.every, OLD.timing, OLD.tax, OLD.tax_inclusive, OLD.meter,
+                              OLD.proration_charge, OLD.proration_credit)) THEN
+        PERFORM billing_internal.fail('price_in_use', format('price "%s" is in use and cannot be changed', OLD.code), NULL,
+                                      'Create a new price, or a new version with billing.create_price_version().');
+    END IF;
+    IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+    PERFORM billing_internal.check_currency(NEW.currency);
+    PERFORM billing_internal.check_interval(NEW.every);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION billing_internal.price_check() IS 'checks a price and keeps one that is in use unchanged';
+
+CREATE FUNCTION billing_internal.price_version_check() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' AND OLD.in_use AND
+       (TG_OP = 'DELETE' OR (NEW.price, NEW.version, NEW.scheme, NEW.in_use)
+            IS DISTINCT FROM (OLD.price, OLD.version, OLD.scheme, OLD.in_use)) THEN
+        PERFORM billing_internal.fail('price_in_use',
+            format('version %s of price "%s" is in use and cannot be changed', OLD.version, OLD.price), NULL,
+            'Create a new version with billing.create_price_version().');
+    END IF;
+    IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+    PERFORM billing_internal.check_scheme(NEW.scheme);
+    IF EXISTS (SELECT FROM billing.price p WHERE p.code = NEW.price AND p.meter IS NULL) AND
+       NEW.scheme->>'model' = 'percentage' AND (NEW.scheme ? 'free_count' OR NEW.scheme ? 'free_amount') THEN
+        PERFORM billing_internal.fail('invalid_scheme', 'free_count and free_amount need a metered price',
+            'They count the transactions of a period, and a price without meter has none.');
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION billing_internal.price_version_check() IS 'checks a scheme and keeps one that is in use unchanged';
+
+CREATE FUNCTION billing_internal.plan_item_check() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    metered boolean := (SELECT meter IS NOT NULL FROM billing.price WHERE code = NEW.price);
+BEGIN
+    IF metered AND NEW.quantity IS NOT NULL THEN
+        PERFORM billing_internal.fail('invalid_item', format('price "%s" is metered and takes no quantity', NEW.price));
+    END IF;
+    IF NOT metered THEN NEW.quantity := coalesce(NEW.quantity, 1); END IF;
+    IF EXISTS (SELECT FROM billing.plan_item i JOIN billing.price p ON p.code = i.price, billing.price n
+                WHERE i.plan = NEW.plan AND n.code = NEW.price AND p.currency <> n.currency) THEN
+        PERFORM billing_internal.fail('currency_mismatch', format('prices of plan "%s" have different currencies', NEW.plan));
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION billing_internal.plan_item_check() IS 'checks an item of a plan against its price';
+
+-- The elements of an items argument, checked one by one.
+CREATE FUNCTION billing_internal.parse_items(items jsonb, allowed text[])
+    RETURNS TABLE (ordinal int, price text, quantity numeric, optional boolean, cycles int, metadata jsonb)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    element jsonb;
+    stray text;
+BEGIN
+    IF jsonb_typeof(items) <> 'array' THEN
+        PERFORM billing_internal.fail('invalid_item', 'items must be an array', format('It is of type %s.', jsonb_typeof(items)));
+    END IF;
+    FOR element, ordinal IN SELECT * FROM jsonb_array_elements(items) WITH ORDINALITY LOOP
+        IF jsonb_typeof(element) <> 'object' THEN
+            PERFORM billing_internal.fail('invalid_item', format('item %s must be an object', ordinal));
+        END IF;
+        SELECT k INTO stray FROM jsonb_object_keys(element) k WHERE k <> ALL (allowed) LIMIT 1;
+        IF FOUND THEN
+            PERFORM billing_internal.fail('invalid_item', format('item %s has the unknown key "%s"', ordinal, stray),
+                                          format('Known keys are %s.', array_to_string(allowed, ', ')));
+        END IF;
+        IF jsonb_typeof(element->'price') IS DISTINCT FROM 'string' THEN
+            PERFORM billing_internal.fail('invalid_item', format('item %s must name its price', ordinal));
+        END IF;
+        price := element->>'price';
+        IF NOT EXISTS (SELECT FROM billing.price p WHERE p.code = parse_items.price) THEN
+            PERFORM billing_internal.fail('unknown_price', format('price "%s" does not exist', price));
+        END IF;
+        quantity := billing_internal.json_quantity(element->'quantity', price);
+        optional := coalesce(billing_internal.json_boolean(element->'optional', 'optional'), false);
+        cycles := billing_internal.json_count(element->'cycles', 'cycles');
+        metadata := coalesce(element->'metadata', '{}');
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION billing_internal.parse_items(jsonb, text[]) IS 'the elements of an items argument, checked one by one';
+
+CREATE FUNCTION billing_internal.json_quantity(value jsonb, price text) RETURNS numeric
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    quantity numeric;
+BEGIN
+    IF value IS NULL OR value = 'null' THEN RETURN NULL; END IF;
+    IF jsonb_typeof(value) NOT IN ('number', 'string') THEN
+        PERFORM billing_internal.fail('invalid_item', format('quantity of price "%s" must be a number', price));
+    END IF;
+    quantity := (value #>> '{}')::numeric;
+    IF quantity < 0 OR quantity >= 'Infinity' THEN
+        PERFORM billing_internal.fail('invalid_quantity', format('quantity of price "%s" is %s', price, quantity),
+                                      'A quantity is finite and not negative.');
+    END IF;
+    RETURN quantity;
+END $$;
+COMMENT ON FUNCTION billing_internal.json_quantity(jsonb, text) IS 'a quantity given as JSON number or decimal string; null where absent';
+
+CREATE FUNCTION billing_internal.json_boolean(value jsonb, key text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF value IS NOT NULL AND jsonb_typeof(value) NOT IN ('boolean', 'null') THEN
+        PERFORM billing_internal.fail('invalid_item', format('%s must be true or false', key));
+    END IF;
+    RETURN (value #>> '{}')::boolean;
+END $$;
+COMMENT ON FUNCTION billing_internal.json_boolean(jsonb, text) IS 'a JSON boolean; null where absent';
+
+CREATE FUNCTION billing_internal.json_count(value jsonb, key text) RETURNS int
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF value IS NULL OR value = 'null' THEN RETURN NULL; END IF;
+    IF jsonb_typeof(value) <> 'number' OR value::numeric <> trunc(value::numeric) OR value::numeric NOT BETWEEN 1 AND 100000 THEN
+        PERFORM billing_internal.fail('invalid_item', format('%s must be a whole number from 1 to 100000', key));
+    END IF;
+    RETURN value::int;
+END $$;
+COMMENT ON FUNCTION billing_internal.json_count(jsonb, text) IS 'a positive whole JSON number; null where absent';
+
+CREATE FUNCTION billing_internal.check_metadata(metadata jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF jsonb_typeof(metadata) <> 'object' THEN
+        PERFORM billing_internal.fail('invalid_argument', 'metadata must be a JSON object');
+    END IF;
+    RETURN coalesce(metadata, '{}');
+END $$;
+COMMENT ON FUNCTION billing_internal.check_metadata(jsonb) IS 'metadata as an object; null becomes the empty one';
+
+CREATE FUNCTION billing_internal.check_address(address jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known CONSTANT text[] := ARRAY['line1', 'line2', 'line3', 'city', 'postal_code', 'region'];
+BEGIN
+    IF jsonb_typeof(address) <> 'object' OR EXISTS (
+        SELECT FROM jsonb_each(CASE WHEN jsonb_typeof(address) = 'object' THEN address ELSE '{}' END) e
+         WHERE e.key <> ALL (known) OR jsonb_typeof(e.value) <> 'string') THEN
+        PERFORM billing_internal.fail('invalid_argument', 'malformed address',
+            format('An address is an object of texts with the keys %s.', array_to_string(known, ', ')));
+    END IF;
+    RETURN coalesce(address, '{}');
+END $$;
+COMMENT ON FUNCTION billing_internal.check_address(jsonb) IS 'a structured address; null becomes the empty one';
+
+CREATE FUNCTION billing_internal.check_tax_ids(tax_ids jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF jsonb_typeof(tax_ids) <> 'array' OR EXISTS (
+        SELECT FROM jsonb_array_elements(CASE WHEN jsonb_typeof(tax_ids) = 'array' THEN tax_ids ELSE '[]' END) e
+         WHERE jsonb_typeof(e) <> 'object' OR jsonb_typeof(e->'type') IS DISTINCT FROM 'string'
+            OR jsonb_typeof(e->'value') IS DISTINCT FROM 'string' OR e - 'type' - 'value' <> '{}') THEN
+        PERFORM billing_internal.fail('invalid_argument', 'malformed tax ids',
+            'Tax ids are an array of objects {"type": "...", "value": "..."}.');
+    END IF;
+    RETURN coalesce(tax_ids, '[]');
+END $$;
+COMMENT ON FUNCTION billing_internal.check_tax_ids(jsonb) IS 'tax ids as an array; null becomes the empty one';
+
+CREATE FUNCTION billing_internal.the_entity(entity text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    codes text[] := ARRAY(SELECT e.code FROM billing.entity e WHERE the_entity.entity IS NULL OR e.code = the_entity.entity LIMIT 2);
+BEGIN
+    IF entity IS NOT NULL AND cardinality(codes) = 0 THEN
+        PERFORM billing_internal.fail('unknown_entity', format('entity "%s" does not exist', entity));
+    ELSIF cardinality(codes) <> 1 THEN
+        PERFORM billing_internal.fail('entity_required', 'entity must be named',
+            format('There are %s entities.', CASE WHEN cardinality(codes) = 0 THEN 'no' ELSE 'several' END),
+            'Pass entity => ''...''.');
+    END IF;
+    RETURN codes[1];
+END $$;
+COMMENT ON FUNCTION billing_internal.the_entity(text) IS 'code of the named entity, or of the only one';
+
+CREATE FUNCTION billing_internal.check_one_of(value text, what text, VARIADIC known text[]) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF value <> ALL (known) THEN
+        PERFORM billing_internal.fail('invalid_argument', format('unknown %s "%s"', what, value),
+                                      format('Known are %s.', array_to_string(known, ', ')));
+    END IF;
+    RETURN value;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_one_of(text, text, text[]) IS 'a value that is one of the known ones, or null';
+
+CREATE FUNCTION billing.create_entity(code text, name text, country text, currency text, time_zone text,
+    payment_terms_days int DEFAULT 14, address jsonb DEFAULT NULL, tax_ids jsonb DEFAULT NULL, metadata jsonb DEFAULT NULL)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_entity(text, text, text, text, text, int, jsonb, jsonb, jsonb) IS
+    'creates a seller with its invoice and credit-note series; returns its code';
+CREATE FUNCTION billing_internal.create_entity(code text, name text, country text, currency text, time_zone text,
+    payment_terms_days int, address jsonb, tax_ids jsonb, metadata jsonb)
+    RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.check_currency(currency);
+    INSERT INTO billing.entity (code, name, country, currency, time_zone, payment_terms_days, address, tax_ids, metadata)
+    VALUES (code, name, country, currency, time_zone, coalesce(payment_terms_days, 14), billing_internal.check_address(address),
+            billing_internal.check_tax_ids(tax_ids), billing_internal.check_metadata(metadata));
+    RETURN code;
+END $$;
+COMMENT ON FUNCTION billing_internal.create_entity(text, text, text, text, text, int, jsonb, jsonb, jsonb) IS 'body of billing.create_entity';
+
+CREATE FUNCTION billing.create_series(code text, entity text, format text, restart_yearly boolean DEFAULT false)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_series(text, text, text, boolean) IS
+    'creates a number series; format holds {number} or {number:6} and may hold {year} or {yy}; returns its code';
+CREATE FUNCTION billing_internal.create_series(code text, entity text, format text, restart_yearly boolean)
+    RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.the_entity(entity);
+    INSERT INTO billing.series (code, entity, format, restart_yearly)
+    VALUES (code, entity, format, coalesce(restart_yearly, false));
+    RETURN code;
+END $$;
+COMMENT ON FUNCTION billing_internal.create_series(text, text, text, boolean) IS 'body of billing.create_series';
+
+CREATE FUNCTION billing.create_tax(code text, category text, rate numeric, entity text DEFAULT NULL, name text DEFAULT NULL,
+    tax_status text DEFAULT 'standard', valid_from date DEFAULT NULL, reason text DEFAULT NULL, tax_point text DEFAULT 'service_end')
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_tax(text, text, numeric, text, text, text, date, text, text) IS
+    'creates a tax class with its first rate; further rates: billing.create_tax_rate(); returns its code';
+CREATE FUNCTION billing_internal.create_tax(code text, category text, rate numeric, entity text, name text,
+    tax_status text, valid_from date, reason text, tax_point text)
+    RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO billing.tax_class (code, name, tax_point)
+    VALUES (code, coalesce(name, code), billing_internal.check_one_of(
+                coalesce(tax_point, 'service_end'), 'tax point', 'service_end', 'service_start', 'issue_date'));
+    RETURN billing_internal.create_tax_rate(code, category, rate, entity, tax_status, valid_from, reason);
+END $$;
+COMMENT ON FUNCTION billing_internal.create_tax(text, text, numeric, text, text, text, date, text, text) IS 'body of billing.create_tax';
+
+CREATE FUNCTION billing.create_tax_rate(tax text, category text, rate numeric, entity text DEFAULT NULL,
+    tax_status text DEFAULT 'standard', valid_from date DEFAULT NULL, reason text DEFAULT NULL)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_tax_rate(text, text, numeric, text, text, date, text) IS
+    'adds a rate to a tax class: for another seller, another kind of buyer, or from a date on; returns the class';
+CREATE FUNCTION billing_internal.create_tax_rate(tax text, category text, rate numeric, entity text,
+    tax_status text, valid_from date, reason text)
+    RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    seller CONSTANT text := billing_internal.the_entity(entity);
+BEGIN
+    IF NOT EXISTS (SELECT FROM billing.tax_class c WHERE c.code = create_tax_rate.tax) THEN
+        PERFORM billing_internal.fail('unknown_tax', format('tax class "%s" does not exist', tax));
+    END IF;
+    PERFORM billing_internal.check_one_of(category, 'tax category', 'S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M');
+    INSERT INTO billing.tax_rate (entity, tax, tax_status, valid_from, category, rate, reason)
+    VALUES (seller, tax, coalesce(tax_status, 'standard'), coalesce(valid_from, '-infinity'), category, rate, reason);
+    RETURN tax;
+END $$;
+COMMENT ON FUNCTION billing_internal.create_tax_rate(text, text, numeric, text, text, date, text) IS 'body of billing.create_tax_rate';
+
+CREATE FUNCTION billing.create_product(code text, name text, metadata jsonb DEFAULT NULL)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_product(text, text, jsonb) IS 'creates a product; returns its code';
+CREATE FUNCTION billing_internal.create_product(code text, name text, metadata jsonb)
+    RETURNS text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO billing.product (code, name, metadata)
+    VALUES ($1, $2, billing_internal.check_metadata($3)) RETURNING code
+$$;
+COMMENT ON FUNCTION billing_internal.create_product(text, text, jsonb) IS 'body of billing.create_product';
+
+CREATE FUNCTION billing.create_meter(code text, name text DEFAULT NULL, aggregation text DEFAULT 'sum', unit_code text DEFAULT NULL)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_meter(text, text, text, text) IS
+    'creates a meter that aggregates the events of a period by sum, count, max or last; returns its code';
+CREATE FUNCTION billing_internal.create_meter(code text, name text, aggregation text, unit_code text)
+    RETURNS text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO billing.meter (code, name, aggregation, unit_code)
+    VALUES ($1, coalesce($2, $1), billing_internal.check_one_of(coalesce($3, 'sum'), 'aggregation', 'sum', 'count', 'max', 'last'), $4)
+    RETURNING code
+$$;
+COMMENT ON FUNCTION billing_internal.create_meter(text, text, text, text) IS 'body of billing.create_meter';
+
+CREATE FUNCTION billing.create_price(code text, currency text, every interval, tax text, scheme jsonb, timing text DEFAULT NULL,
+    name text DEFAULT NULL, product text DEFAULT NULL, meter text DEFAULT NULL, tax_inclusive boolean DEFAULT false,
+    proration_charge text DEFAULT 'day', proration_credit text DEFAULT 'day', unit_code text DEFAULT NULL, metadata jsonb DEFAULT NULL)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_price(text, text, interval, text, jsonb, text, text, text, text, boolean, text, text, text, jsonb) IS
+    'creates a price with its first scheme; timing is advance, or arrears, which metered prices always are; returns its code';
+CREATE FUNCTION billing_internal.create_price(code text, currency text, every interval, tax text, scheme jsonb, timing text,
+    name text, product text, meter text, tax_inclusive boolean,
+    proration_charge text, proration_credit text, unit_code text, metadata jsonb)
+    RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.check_currency(currency);
+    IF NOT EXISTS (SELECT FROM billing.tax_class c WHERE c.code = create_price.tax) THEN
+        PERFORM billing_internal.fail('unknown_tax', format('tax class "%s" does not exist', tax));
+    ELSIF product IS NOT NULL AND NOT EXISTS (SELECT FROM billing.product p WHERE p.code = create_price.product) THEN
+        PERFORM billing_internal.fail('unknown_product', format('product "%s" does not exist', product));
+    ELSIF meter IS NOT NULL AND NOT EXISTS (SELECT FROM billing.meter m WHERE m.code = create_price.meter) THEN
+        PERFORM billing_internal.fail('unknown_meter', format('meter "%s" does not exist', meter));
+    ELSIF meter IS NOT NULL AND timing = 'advance' THEN
+        PERFORM billing_internal.fail('invalid_argument', format('metered price "%s" cannot be charged in advance', code), NULL,
+                                      'Leave timing out, or use arrears.');
+    END IF;
+    INSERT INTO billing.price (code, name, product, currency, every, timing, tax, tax_inclusive, meter,
+                               proration_charge, proration_credit, unit_code, metadata)
+    VALUES (code, coalesce(name, (SELECT p.name FROM billing.product p WHERE p.code = create_price.product), code), product, currency, every,
+            billing_internal.check_one_of(coalesce(timing, CASE WHEN meter IS NULL THEN 'advance' ELSE 'arrears' END),
+                                          'timing', 'advance', 'arrears'),
+            tax, coalesce(tax_inclusive, false), meter,
+            billing_internal.check_one_of(coalesce(proration_charge, 'day'), 'proration', 'day', 'second', '30/360', 'none', 'full'),
+            billing_internal.check_one_of(coalesce(proration_credit, 'day'), 'proration', 'day', 'second', '30/360', 'none', 'full'),
+            coalesce(unit_code, (SELECT m.unit_code FROM billing.meter m WHERE m.code = create_price.meter)),
+            billing_internal.check_metadata(metadata));
+    INSERT INTO billing.price_version (price, version, scheme) VALUES (code, 1, scheme);
+    RETURN code;
+END $$;
+COMMENT ON FUNCTION billing_internal.create_price(text, text, interval, text, jsonb, text, text, text, text, boolean, text, text, text, jsonb) IS
+    'body of billing.create_price';
+
+CREATE FUNCTION billing.create_price_version(price text, scheme jsonb, from_at timestamptz DEFAULT NULL)
+    RETURNS int LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_price_version(text, jsonb, timestamptz) IS
+    'supersedes a price''s scheme for items that start from an instant on (default now); running items keep theirs; returns the version';
+CREATE FUNCTION billing_internal.create_price_version(price text, scheme jsonb, from_at timestamptz)
+    RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result int;
+BEGIN
+    PERFORM FROM billing.price p WHERE p.code = create_price_version.price FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unknown_price', format('price "%s" does not exist', price));
+    END IF;
+    from_at := coalesce(from_at, now());
+    PERFORM billing_internal.check_instant(from_at, 'from_at');
+    INSERT INTO billing.price_version (price, version, scheme, valid_from)
+    SELECT create_price_version.price, max(v.version) + 1, create_price_version.scheme, from_at
+      FROM billing.price_version v WHERE v.price = create_price_version.price
+    RETURNING version INTO result;
+    RETURN result;
+END $$;
+COMMENT ON FUNCTION billing_internal.create_price_version(text, jsonb, timestamptz) IS 'body of billing.create_price_version';
+
+CREATE FUNCTION billing.create_plan(code text, items jsonb, name text DEFAULT NULL, billing_day int DEFAULT NULL,
+    cycles int DEFAULT NULL, metadata jsonb DEFAULT NULL)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.create_plan(text, jsonb, text, int, int, jsonb) IS
+    'creates a plan of [{"price", "quantity", "optional", "cycles"}, ...]; returns its code';
+CREATE FUNCTION billing_internal.create_plan(code text, items jsonb, name text, billing_day int, cycles int, metadata jsonb)
+    RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    archived text;
+BEGIN
+    INSERT INTO billing.plan (code, name, billing_day, cycles, metadata)
+    VALUES (code, coalesce(name, code), billing_day, cycles, billing_internal.check_metadata(metadata));
+    INSERT INTO billing.plan_item (plan, ordinal, price, quantity, optional, cycles)
+    SELECT create_plan.code, i.ordinal, i.price, i.quantity, i.optional, i.cycles
+      FROM billing_internal.parse_items(items, ARRAY['price', 'quantity', 'optional', 'cycles']) i;
+    SELECT p.code INTO archived FROM billing.plan_item i JOIN billing.price p ON p.code = i.price
+     WHERE i.plan = create_plan.code AND p.archived_at <= now() LIMIT 1;
+    IF archived IS NOT NULL THEN
+        PERFORM billing_internal.fail('archived_object', format('price "%s" is archived', archived));
+    END IF;
+    PERFORM billing_internal.common_interval(ARRAY(SELECT i.price FROM billing.plan_item i WHERE i.plan = create_plan.code));
+    RETURN code;
+END $$;
+COMMENT ON FUNCTION billing_internal.create_plan(text, jsonb, text, int, int, jsonb) IS 'body of billing.create_plan';
+
+CREATE FUNCTION billing_internal.common_interval(prices text[]) RETURNS interval
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    shortest interval := (SELECT min(p.every) FROM billing.price p WHERE p.code = ANY (prices));
+    months int := extract(year FROM shortest) * 12 + extract(month FROM shortest);
+    days int := extract(day FROM shortest);
+    misfit text;
+BEGIN
+    SELECT p.code INTO misfit FROM billing.price p
+     WHERE p.code = ANY (prices) AND CASE WHEN months > 0
+        THEN extract(day FROM p.every) <> 0 OR (extract(year FROM p.every) * 12 + extract(month FROM p.every)) % months <> 0
+        ELSE p.every >= interval '1 month' AND extract(day FROM p.every) = 0 OR extract(day FROM p.every)::int % days <> 0 END
+     LIMIT 1;
+    IF misfit IS NOT NULL THEN
+        PERFORM billing_internal.fail('invalid_interval',
+            format('interval of price "%s" is not a multiple of %s', misfit, shortest),
+            'The periods of all items are whole multiples of the shortest.');
+    END IF;
+    RETURN shortest;
+END $$;
+COMMENT ON FUNCTION billing_internal.common_interval(text[]) IS 'the shortest interval of prices, of which all others must be multiples';
+
+CREATE FUNCTION billing.archive_price(price text, effective_at timestamptz DEFAULT NULL)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.archive_price(text, timestamptz) IS 'takes a price off sale from an instant on (default now); running items keep it; returns its code';
+CREATE FUNCTION billing_internal.archive_price(price text, effective_at timestamptz)
+    RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE billing.price p SET archived_at = coalesce(effective_at, now()) WHERE p.code = archive_price.price;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unknown_price', format('price "%s" does not exist', price));
+    END IF;
+    RETURN price;
+END $$;
+COMMENT ON FUNCTION billing_internal.archive_price(text, timestamptz) IS 'body of billing.archive_price';
+
+CREATE FUNCTION billing.archive_plan(plan text, effective_at timestamptz DEFAULT NULL)
+    RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.archive_plan(text, timestamptz) IS 'takes a plan off sale from an instant on (default now); running subscriptions keep it; returns its code';
+CREATE FUNCTION billing_internal.archive_plan(plan text, effective_at timestamptz)
+    RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE billing.plan p SET archived_at = coalesce(effective_at, now()) WHERE p.code = archive_plan.plan;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unknown_plan', format('plan "%s" does not exist', plan));
+    END IF;
+    RETURN plan;
+END $$;
+COMMENT ON FUNCTION billing_internal.archive_plan(text, timestamptz) IS 'body of billing.archive_plan';

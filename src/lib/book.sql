@@ -1,0 +1,174 @@
+-- The books: made, completed, migrated, adopted; and who may do what with them.
+
+CREATE FUNCTION billing.setup(owner regrole DEFAULT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole,
+    OUT action text, OUT from_version text, OUT to_version text)
+    RETURNS record LANGUAGE c AS 'MODULE_PATHNAME', 'billing_setup';
+COMMENT ON FUNCTION billing.setup(regrole) IS
+    'makes the tables of the books for a role to own, completes or migrates those that are there; returns what it did';
+
+-- Runs as the superuser who called setup(): checks what is there, lets the owner make tables.
+CREATE FUNCTION billing_internal.setup_prepare(INOUT owner regrole, engine text, OUT action text, OUT from_version text)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    present regrole := (SELECT relowner::regrole FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relname = 'book');
+    stray text;
+BEGIN
+    IF present IS NOT NULL AND owner <> present AND owner <> quote_ident(current_user)::regrole THEN
+        PERFORM billing_internal.fail('invalid_argument', format('the books belong to role %s', present), NULL,
+                                      'To give them to another role use REASSIGN OWNED or ALTER TABLE ... OWNER TO.');
+    END IF;
+    owner := coalesce(present, owner);
+    SELECT c.oid::regclass INTO stray FROM pg_class c
+     WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+       AND (present IS NULL OR c.relowner <> owner AND position(format('billing.%s ', c.relname) IN billing_internal.books_ddl()) > 0)
+     LIMIT 1;
+    IF FOUND THEN
+        PERFORM billing_internal.fail('hostile_schema', format('relation %s was not made by billing.setup()', stray), NULL,
+                                      'Move or drop it, or give it to the owner of the books.');
+    END IF;
+    action := 'created';
+    IF present IS NOT NULL THEN
+        SELECT version INTO from_version FROM billing.book;
+        action := CASE WHEN from_version <> engine THEN 'migrated' ELSE 'completed' END;
+        IF string_to_array(from_version, '.')::int[] > string_to_array(engine, '.')::int[] THEN
+            PERFORM billing_internal.fail('books_version_mismatch',
+                format('books of version %s are newer than the engine, %s', from_version, engine), NULL,
+                'Install that version of the extension.');
+        END IF;
+    END IF;
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
+        EXECUTE format('GRANT USAGE, CREATE ON SCHEMA billing TO %s', owner);
+        EXECUTE format('GRANT USAGE ON SCHEMA billing_internal TO %s', owner);
+        EXECUTE format('GRANT EXECUTE ON ALL ROUTINES IN SCHEMA billing, billing_internal TO %s WITH GRANT OPTION', owner);
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.setup_prepare(regrole, text) IS 'first part of setup(): checks what is there and lets the owner make tables';
+
+CREATE FUNCTION billing_internal.identity(OUT system_identifier bigint, OUT database_oid bigint)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (SELECT c.system_identifier FROM pg_control_system() c), (SELECT d.oid::bigint FROM pg_database d WHERE d.datname = current_database())
+$$;
+COMMENT ON FUNCTION billing_internal.identity() IS 'cluster and database in which this is called';
+
+CREATE FUNCTION billing_internal.setup_book(engine text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO billing.book (version, system_identifier, database_oid, adopted_at)
+    SELECT engine, i.system_identifier, i.database_oid, now() FROM billing_internal.identity() i
+        ON CONFLICT (singleton) DO UPDATE SET version = engine;
+    PERFORM billing_internal.apply_access(a.role_name, a.kind, a.entity) FROM billing.access a JOIN pg_roles r ON r.rolname = a.role_name;
+END $$;
+COMMENT ON FUNCTION billing_internal.setup_book(text) IS 'second part of setup(), as the owner: notes the version and renews the grants';
+
+-- Runs as the superuser again: nobody but a superuser may put anything into the schema.
+CREATE FUNCTION billing_internal.setup_finish(owner regrole) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
+        EXECUTE format('REVOKE CREATE ON SCHEMA billing FROM %s', owner);
+        EXECUTE format('GRANT USAGE ON SCHEMA billing, billing_internal TO %s WITH GRANT OPTION', owner);
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.setup_finish(regrole) IS 'last part of setup(): closes the schema again';
+
+CREATE FUNCTION billing.adopt_books() RETURNS int LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.adopt_books() IS
+    'lets books that were copied here (restored dump, template copy, pg_upgrade) bill; make sure that the original no longer does; returns the adoption number';
+CREATE FUNCTION billing_internal.adopt_books() RETURNS int
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE billing.book b SET system_identifier = i.system_identifier, database_oid = i.database_oid,
+           adoption_number = b.adoption_number + 1, adopted_at = now()
+      FROM billing_internal.identity() i RETURNING b.adoption_number
+$$;
+COMMENT ON FUNCTION billing_internal.adopt_books() IS 'body of billing.adopt_books';
+
+-- The engine's routines that a kind of access may call, without those of the kinds it includes.
+CREATE FUNCTION billing_internal.access_routines(kind text) RETURNS SETOF regprocedure
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.oid::regprocedure FROM pg_proc p
+     WHERE p.pronamespace = 'billing'::regnamespace
+       AND CASE WHEN p.prosrc LIKE 'billing\_call\_%' THEN p.prosrc = 'billing_call_' || kind
+                WHEN p.proname = 'setup' THEN false
+                WHEN p.proname = 'bill_run' THEN kind = 'operator'
+                WHEN p.proname = 'bill_account' THEN kind = 'application'
+                ELSE kind = 'reader' END
+$$;
+COMMENT ON FUNCTION billing_internal.access_routines(text) IS 'routines that a kind of access adds to those of the kinds it includes';
+
+CREATE FUNCTION billing_internal.access_kinds(kind text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (ARRAY['reader', 'application', 'operator', 'administrator'])
+           [1:array_position(ARRAY['reader', 'application', 'operator', 'administrator'], kind)]
+$$;
+COMMENT ON FUNCTION billing_internal.access_kinds(text) IS 'a kind of access and those it includes';
+
+-- Grants by the owner of the books.  Access to one entity is through calls only, which check it.
+CREATE FUNCTION billing_internal.apply_access(role_name text, kind text, entity text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kinds CONSTANT text[] := billing_internal.access_kinds(kind);
+    routine regprocedure;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA billing TO %I', role_name);
+    FOR routine IN SELECT billing_internal.access_routines(k) FROM unnest(kinds) k LOOP
+        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role_name);
+    END LOOP;
+    IF entity <> '' THEN RETURN; END IF;
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA billing TO %I', role_name);
+    IF 'application' = ANY (kinds) THEN
+        EXECUTE format('GRANT INSERT ON billing.usage_event TO %I', role_name);
+    END IF;
+    IF 'administrator' = ANY (kinds) THEN
+        EXECUTE format('GRANT INSERT, UPDATE, DELETE ON billing.entity, billing.series, billing.tax_class, billing.tax_rate,
+                        billing.product, billing.meter, billing.price, billing.price_version, billing.plan, billing.plan_item TO %I', role_name);
+        EXECUTE format('GRANT USAGE ON SCHEMA billing_internal TO %I', role_name);
+        FOR routine IN SELECT p.oid::regprocedure FROM pg_proc p
+                        WHERE p.pronamespace = 'billing_internal'::regnamespace AND (p.proname LIKE 'check\_%' OR p.proname = 'fail') LOOP
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role_name);
+        END LOOP;
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.apply_access(text, text, text) IS 'gives a role the privileges of a kind of access';
+
+CREATE FUNCTION billing.grant_access(role regrole, kind text, entity text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.grant_access(regrole, text, text) IS
+    'lets a role act as administrator, operator, application or reader, each including those after it, for all entities or one; returns the role''s name';
+CREATE FUNCTION billing_internal.grant_access(role regrole, kind text, entity text) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name CONSTANT text := (SELECT rolname FROM pg_roles WHERE oid = role);
+BEGIN
+    PERFORM billing_internal.check_one_of(kind, 'kind of access', 'administrator', 'operator', 'application', 'reader');
+    IF entity IS NOT NULL THEN
+        PERFORM billing_internal.the_entity(entity);
+        IF kind = 'reader' THEN
+            PERFORM billing_internal.fail('feature_not_supported', 'reading cannot be limited to an entity',
+                'Tables and views show all entities.', 'Give the role views of your own.');
+        END IF;
+    END IF;
+    INSERT INTO billing.access (role_name, kind, entity) VALUES (name, kind, coalesce(entity, '')) ON CONFLICT DO NOTHING;
+    PERFORM billing_internal.apply_access(name, kind, coalesce(entity, ''));
+    RETURN name;
+END $$;
+COMMENT ON FUNCTION billing_internal.grant_access(regrole, text, text) IS 'body of billing.grant_access';
+
+CREATE FUNCTION billing.revoke_access(role regrole, kind text, entity text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
+COMMENT ON FUNCTION billing.revoke_access(regrole, text, text) IS 'takes a kind of access from a role; what other grants give it stays; returns the role''s name';
+CREATE FUNCTION billing_internal.revoke_access(role regrole, kind text, entity text) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name CONSTANT text := (SELECT rolname FROM pg_roles WHERE oid = role);
+BEGIN
+    DELETE FROM billing.access a WHERE a.role_name = name AND a.kind = revoke_access.kind AND a.entity = coalesce(revoke_access.entity, '');
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('invalid_argument', format('role "%s" has no such access', name));
+    END IF;
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM %I', name);
+    EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA billing, billing_internal FROM %I', name);
+    EXECUTE format('REVOKE ALL ON SCHEMA billing, billing_internal FROM %I', name);
+    PERFORM billing_internal.apply_access(a.role_name, a.kind, a.entity) FROM billing.access a WHERE a.role_name = name;
+    RETURN name;
+END $$;
+COMMENT ON FUNCTION billing_internal.revoke_access(regrole, text, text) IS 'body of billing.revoke_access';

@@ -1,0 +1,92 @@
+/*
+ * books.c
+ *		billing.setup(): the engine makes the books.
+ *
+ * A superuser calls it.  What needs his rights runs as him and is fixed text
+ * with quoted names; every table, trigger and view is made by the owner of the
+ * books, so that nothing of the books ever runs as a superuser.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "lib/errors.h"
+#include "lib/gate.h"
+#include "lib/spi.h"
+
+PG_FUNCTION_INFO_V1(billing_setup);
+
+/* Runs a statement of one argument, in setup only: not worth a saved plan. */
+static void
+execute(const char *statement, Oid argtype, Datum argument)
+{
+	int			rc = SPI_execute_with_args(statement, argtype == InvalidOid ? 0 : 1, &argtype, &argument,
+										   NULL, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement, SPI_result_code_string(rc));
+}
+
+/* Makes or completes the tables, as their owner. */
+static void
+make_books(Oid owner)
+{
+	BooksScope	scope;
+	char	   *ddl;
+
+	execute("SELECT billing_internal.books_ddl()", InvalidOid, (Datum) 0);
+	ddl = query_text(0, 1);
+	GetUserIdAndSecContext(&scope.saved_user, &scope.saved_security);
+	SetUserIdAndSecContext(owner, scope.saved_security | SECURITY_LOCAL_USERID_CHANGE);
+	books_lock_search_path(&scope);
+	execute(ddl, InvalidOid, (Datum) 0);
+	execute("SELECT billing_internal.setup_book($1)", TEXTOID, CStringGetTextDatum(BILLING_VERSION));
+	books_leave(&scope);
+}
+
+/* billing.setup(owner regrole) -> (action, from_version, to_version) */
+Datum
+billing_setup(PG_FUNCTION_ARGS)
+{
+	static Oid	argtypes[] = {REGROLEOID, TEXTOID};
+	Datum		args[2];
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	TupleDesc	desc;
+	BooksScope	scope;
+	Oid			owner;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("owner must not be null")));
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be superuser to set up the books")));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	args[0] = PG_GETARG_DATUM(0);
+	args[1] = CStringGetTextDatum(BILLING_VERSION);
+
+	SPI_connect();
+	books_lock_search_path(&scope);
+	(void) set_config_option("client_min_messages", "warning", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	SPI_execute_with_args("SELECT owner, action, from_version FROM billing_internal.setup_prepare($1, $2)",
+						  2, argtypes, args, NULL, false, 0);
+	owner = DatumGetObjectId(query_value(0, 1));
+	values[0] = SPI_datumTransfer(query_value(0, 2), false, -1);
+	values[1] = query_datum(0, 3, &nulls[1]);
+	if (!nulls[1])
+		values[1] = SPI_datumTransfer(values[1], false, -1);
+	values[2] = args[1];
+	make_books(owner);
+	execute("SELECT billing_internal.setup_finish($1)", REGROLEOID, ObjectIdGetDatum(owner));
+	AtEOXact_GUC(true, scope.guc_level);
+	SPI_finish();
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}

@@ -1,0 +1,144 @@
+/*
+ * gate.c
+ *		The door between callers and the books: rights, identity, owner.
+ *
+ * A call first proves the caller's right, then writes as the owner of the
+ * books under SECURITY_LOCAL_USERID_CHANGE, so no caller needs a privilege on
+ * a table and nothing is SECURITY DEFINER (which would run the books' triggers
+ * as a superuser).  (Sub)transaction abort restores the user by itself; every
+ * other path calls books_leave, a run before each commit.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+
+#include "billing.h"
+#include "lib/errors.h"
+#include "lib/gate.h"
+#include "lib/spi.h"
+
+/* Owner of the books; books_not_set_up where there are none. */
+Oid
+books_owner(void)
+{
+	Oid			book = books_relation("book");
+	HeapTuple	tuple = OidIsValid(book) ? SearchSysCache1(RELOID, ObjectIdGetDatum(book)) : NULL;
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_BOOKS_NOT_SET_UP),
+				 errmsg("books not set up"),
+				 errhint("Call billing.setup() as a superuser.")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Locks the search path for the statements until books_leave. */
+void
+books_lock_search_path(BooksScope *scope)
+{
+	scope->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Goes on as the owner of the books, with a locked search path. */
+void
+books_become_owner(BooksScope *scope)
+{
+	Oid			owner = books_owner();
+
+	GetUserIdAndSecContext(&scope->saved_user, &scope->saved_security);
+	SetUserIdAndSecContext(owner, scope->saved_security | SECURITY_LOCAL_USERID_CHANGE);
+	books_lock_search_path(scope);
+}
+
+/* Back to the caller; not needed after an error. */
+void
+books_leave(BooksScope *scope)
+{
+	AtEOXact_GUC(true, scope->guc_level);
+	SetUserIdAndSecContext(scope->saved_user, scope->saved_security);
+}
+
+/*
+ * Refuses books of another version and, for calls that bill, books that were
+ * copied here and not adopted, and an engine that is switched off.  Runs as
+ * the owner, connected to SPI.
+ */
+void
+books_check(bool must_be_adopted)
+{
+	static SpiQuery query = {.text = "SELECT version, system_identifier, database_oid FROM billing.book"};
+	char	   *version;
+
+	if (query_run(&query, NULL, NULL, true) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_BOOKS_NOT_SET_UP),
+				 errmsg("books not set up"),
+				 errdetail("The tables exist, but table \"%s\" is empty.", "book"),
+				 errhint("Call billing.setup() as a superuser.")));
+	version = query_text(0, 1);
+	if (strcmp(version, BILLING_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_BOOKS_VERSION_MISMATCH),
+				 errmsg("engine is version %s, books are version %s", BILLING_VERSION, version),
+				 errhint("Call billing.setup() to migrate the books.")));
+	if (!must_be_adopted)
+		return;
+	if (!billing_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_DISABLED),
+				 errmsg("billing is disabled in this copy of the books"),
+				 errhint("Set billing.enabled = on where this copy may bill.")));
+	if (query_int64(0, 2, 0) != (int64) GetSystemIdentifier() ||
+		query_int64(0, 3, 0) != (int64) MyDatabaseId)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_BOOKS_NOT_ADOPTED),
+				 errmsg("these books were copied here from another cluster or database"),
+				 errhint("Make sure that the original no longer bills, then call billing.adopt_books().")));
+}
+
+/*
+ * Refuses (42501) a caller without a grant of this kind.  A grant limited to
+ * an entity suffices only where the entity is known: named, or that of the
+ * account (0: none).  Runs as the owner, connected to SPI.
+ */
+void
+books_authorize(const BooksScope *scope, AccessKind kind, int64 account_id, const char *entity)
+{
+	static SpiQuery query = {
+		.text = "SELECT bool_or(a.entity = '' OR a.entity = coalesce($3,"
+		" (SELECT entity FROM billing.account WHERE account_id = $4))) FROM billing.access a"
+		" JOIN pg_catalog.pg_roles r ON r.rolname = a.role_name"
+		" WHERE array_position(ARRAY['reader','application','operator','administrator'], a.kind) > $2"
+		" AND pg_catalog.pg_has_role($1, r.oid, 'USAGE')",
+		.nargs = 4, .argtypes = {OIDOID, INT4OID, TEXTOID, INT8OID}
+	};
+	Oid			caller = scope->saved_user;
+	Datum		values[4] = {ObjectIdGetDatum(caller), Int32GetDatum(kind), (Datum) 0, Int64GetDatum(account_id)};
+	bool		isnull;
+	Datum		allowed;
+
+	if (superuser_arg(caller) || has_privs_of_role(caller, GetUserId()))
+		return;
+	if (entity != NULL)
+		values[2] = CStringGetTextDatum(entity);
+	(void) query_run(&query, values, entity ? NULL : "  n ", true);
+	allowed = query_datum(0, 1, &isnull);
+	if (isnull || !DatumGetBool(allowed))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for role \"%s\"", GetUserNameFromId(caller, false)),
+				 errhint("An administrator can grant it with billing.grant_access().")));
+}

@@ -1,0 +1,46 @@
+/*
+ * spi.h
+ *		Saved plans, and batches of rows as named tuplestores.
+ */
+#ifndef BILLING_SPI_H
+#define BILLING_SPI_H
+
+#include "executor/spi.h"
+#include "utils/tuplestore.h"
+
+/*
+ * One statement of the engine: text and argument types are constant, the plan
+ * is prepared at the first use in a session and kept.  Declare it static.
+ */
+typedef struct SpiQuery
+{
+	const char *text;
+	int			nargs;
+	Oid			argtypes[8];
+	SPIPlanPtr	plan;
+} SpiQuery;
+
+extern uint64 query_run(SpiQuery *query, Datum *values, const char *nulls, bool read_only);
+extern uint64 query_run1(SpiQuery *query, bool read_only, Datum value);
+extern Datum query_datum(int row, int column, bool *isnull);
+extern Datum query_value(int row, int column);
+extern int64 query_int64(int row, int column, int64 when_null);
+extern char *query_text(int row, int column);
+extern Datum array_of_int64(const int64 *values, int count);
+
+/* Rows made in C that a statement reads as if they were a table. */
+typedef struct Rows
+{
+	const char *name;			/* the statement's FROM name */
+	TupleDesc	desc;			/* columns of the target table */
+	Tuplestorestate *store;
+	uint64		count;
+} Rows;
+
+extern void rows_open(Rows *rows, const char *name, Oid like_relation);
+extern void rows_put(Rows *rows, const Datum *values, const bool *nulls);
+extern void rows_publish(Rows *rows);
+extern void rows_close(Rows *rows);
+extern Oid	books_relation(const char *name);
+
+#endif							/* BILLING_SPI_H */

@@ -1,0 +1,24 @@
+CREATE TABLE IF NOT EXISTS billing.book ( -- the identity of these books: one row
+    singleton boolean NOT NULL DEFAULT true CONSTRAINT book_key PRIMARY KEY CONSTRAINT book_is_one_row CHECK (singleton), -- always true
+    version text NOT NULL, -- version of the engine that the tables fit
+    system_identifier bigint NOT NULL, -- cluster in which the books may bill
+    database_oid bigint NOT NULL, -- database in which the books may bill
+    adoption_number int NOT NULL DEFAULT 1 CONSTRAINT book_adoption_number_check CHECK (adoption_number > 0), -- raised by every adopt_books()
+    adopted_at timestamptz NOT NULL -- when the books were made or last adopted
+);
+
+CREATE TABLE IF NOT EXISTS billing.access ( -- what billing.grant_access() granted
+    role_name text NOT NULL, -- role that may act; its members may too
+    kind text NOT NULL CONSTRAINT access_kind_check CHECK (kind IN ('administrator', 'operator', 'application', 'reader')), -- each includes those after it
+    entity text NOT NULL DEFAULT '', -- entity to which the right is limited; empty: all
+    CONSTRAINT access_key PRIMARY KEY (role_name, kind, entity)
+);
+
+CREATE TABLE IF NOT EXISTS billing.error_code ( -- the SQLSTATEs of class LB
+    code text NOT NULL CONSTRAINT error_code_key PRIMARY KEY, -- SQLSTATE
+    name text NOT NULL CONSTRAINT error_code_name_key UNIQUE, -- condition name
+    meaning text NOT NULL, -- what happened
+    action text NOT NULL -- what the caller should do
+);
+INSERT INTO billing.error_code SELECT * FROM billing_internal.error_codes()
+    ON CONFLICT (code) DO UPDATE SET name = excluded.name, meaning = excluded.meaning, action = excluded.action;

@@ -1,0 +1,346 @@
+/*
+ * verb.c
+ *		One C entry point per kind of right for the calls written in plpgsql.
+ *
+ * billing.x(...) is declared on billing_call_<kind>; its body is
+ * billing_internal.x(...) with the same argument types.  The entry point
+ * refuses null in arguments without a default, proves the caller's right,
+ * keeps the promise of idempotency_key, becomes the owner of the books and
+ * runs the body.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "lib/errors.h"
+#include "lib/gate.h"
+#include "lib/hash.h"
+#include "lib/spi.h"
+
+/* What of pg_proc a call needs; kept for the session, keyed by the function. */
+typedef struct Verb
+{
+	Oid			function;		/* hash key */
+	char	   *name;
+	int			nargs;
+	int			required;		/* the first arguments, which have no default */
+	Oid		   *argtypes;
+	char	  **argnames;
+	bool		read_only;
+	bool		returns_set;
+	SPIPlanPtr	body;
+} Verb;
+
+static HTAB *verbs = NULL;
+
+PG_FUNCTION_INFO_V1(billing_call_reader);
+PG_FUNCTION_INFO_V1(billing_call_application);
+PG_FUNCTION_INFO_V1(billing_call_operator);
+PG_FUNCTION_INFO_V1(billing_call_administrator);
+
+/* Fills a new entry from the catalog. */
+static void
+verb_describe(Verb *verb)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(verb->function));
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	Form_pg_proc form;
+	Oid		   *types;
+	char	   *modes;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", verb->function);
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	verb->name = pstrdup(NameStr(form->proname));
+	verb->nargs = form->pronargs;
+	verb->required = form->pronargs - form->pronargdefaults;
+	verb->read_only = form->provolatile != PROVOLATILE_VOLATILE;
+	verb->returns_set = form->proretset;
+	verb->argtypes = palloc(sizeof(Oid) * Max(verb->nargs, 1));
+	memcpy(verb->argtypes, form->proargtypes.values, sizeof(Oid) * verb->nargs);
+	(void) get_func_arg_info(tuple, &types, &verb->argnames, &modes);
+	verb->body = NULL;
+	MemoryContextSwitchTo(old);
+	ReleaseSysCache(tuple);
+}
+
+/* The entry of the called function. */
+static Verb *
+verb_lookup(Oid function)
+{
+	Verb	   *verb;
+	bool		found;
+
+	if (verbs == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(Verb)};
+
+		verbs = hash_create("billing verbs", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	verb = hash_search(verbs, &function, HASH_ENTER, &found);
+	if (!found)
+	{
+		PG_TRY();
+		{
+			verb_describe(verb);
+		}
+		PG_CATCH();
+		{
+			hash_search(verbs, &function, HASH_REMOVE, NULL);
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
+	return verb;
+}
+
+/* Null is refused where the signature has no default. */
+static void
+verb_check_nulls(const Verb *verb, FunctionCallInfo fcinfo)
+{
+	for (int i = 0; i < verb->required; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("\"%s\" of %s() must not be null", verb->argnames[i], verb->name)));
+}
+
+/* Position of a named argument that is not null, or -1. */
+static int
+verb_argument(const Verb *verb, FunctionCallInfo fcinfo, const char *name)
+{
+	for (int i = 0; i < verb->nargs; i++)
+		if (strcmp(verb->argnames[i], name) == 0)
+			return PG_ARGISNULL(i) ? -1 : i;
+	return -1;
+}
+
+/* The right to the entity that the arguments name or whose account they name. */
+static void
+verb_authorize(const Verb *verb, FunctionCallInfo fcinfo, const BooksScope *scope, AccessKind kind)
+{
+	static const char *const account_scoped[] = {"subscription_id", "invoice_id", "item_id"};
+	int			entity = verb_argument(verb, fcinfo, "entity");
+	int			account = verb_argument(verb, fcinfo, "account_id");
+	int64		account_id = account >= 0 ? PG_GETARG_INT64(account) : 0;
+
+	for (int i = 0; i < (int) lengthof(account_scoped) && account_id == 0; i++)
+	{
+		int			arg = verb_argument(verb, fcinfo, account_scoped[i]);
+
+		if (arg >= 0)
+			account_id = PG_GETARG_INT64(arg) >> 24;
+	}
+	books_authorize(scope, kind, account_id,
+					entity >= 0 ? text_to_cstring(PG_GETARG_TEXT_PP(entity)) : NULL);
+}
+
+/* Hex digest of the call's name and arguments but the key itself. */
+static char *
+verb_fingerprint(const Verb *verb, FunctionCallInfo fcinfo, int key)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, verb->name);
+	for (int i = 0; i < verb->nargs; i++)
+	{
+		Oid			output;
+		bool		varlena;
+
+		if (i == key || PG_ARGISNULL(i))
+			continue;
+		getTypeOutputInfo(verb->argtypes[i], &output, &varlena);
+		appendStringInfo(&text, "\n%s=", verb->argnames[i]);
+		appendStringInfoString(&text, OidOutputFunctionCall(output, PG_GETARG_DATUM(i)));
+	}
+	return hash_hex(text.data, text.len);
+}
+
+/*
+ * Claims an idempotency key.  True when the same call was made before: then
+ * *result is its result.  Another call with the same key is an error.  A
+ * concurrent one waits for the first to end.
+ */
+static bool
+idempotency_claim(const char *key, const char *fingerprint, int64 *result, bool *isnull)
+{
+	static SpiQuery insert = {
+		.text = "INSERT INTO billing.key (kind, key, fingerprint) VALUES ('idempotency', $1, $2) ON CONFLICT DO NOTHING",
+		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
+	};
+	static SpiQuery find = {
+		.text = "SELECT fingerprint, id FROM billing.key WHERE kind = 'idempotency' AND key = $1",
+		.nargs = 1, .argtypes = {TEXTOID}
+	};
+	Datum		values[2] = {CStringGetTextDatum(key), CStringGetTextDatum(fingerprint)};
+
+	if (query_run(&insert, values, NULL, false) == 1)
+		return false;
+	if (query_run1(&find, false, values[0]) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("idempotency key \"%s\" is being used by another transaction", key)));
+	if (strcmp(query_text(0, 1), fingerprint) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_IDEMPOTENCY_CONFLICT),
+				 errmsg("idempotency key \"%s\" was used before with other arguments", key),
+				 errhint("Use a new key for a new act.")));
+	*result = DatumGetInt64(query_datum(0, 2, isnull));
+	return true;
+}
+
+/* Remembers the result of the call under its key. */
+static void
+idempotency_keep(const char *key, int64 result)
+{
+	static SpiQuery update = {
+		.text = "UPDATE billing.key SET id = $2 WHERE kind = 'idempotency' AND key = $1",
+		.nargs = 2, .argtypes = {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {CStringGetTextDatum(key), Int64GetDatum(result)};
+
+	(void) query_run(&update, values, NULL, false);
+}
+
+/* Runs the body; the result stays in SPI_tuptable. */
+static void
+verb_run_body(Verb *verb, FunctionCallInfo fcinfo)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(verb->nargs, 1));
+	char	   *nulls = palloc(Max(verb->nargs, 1));
+	int			rc;
+
+	for (int i = 0; i < verb->nargs; i++)
+	{
+		values[i] = fcinfo->args[i].value;
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+	}
+	if (verb->body == NULL)
+	{
+		StringInfoData text;
+
+		initStringInfo(&text);
+		appendStringInfo(&text, "SELECT * FROM billing_internal.%s(", quote_identifier(verb->name));
+		for (int i = 0; i < verb->nargs; i++)
+			appendStringInfo(&text, "%s$%d", i > 0 ? ", " : "", i + 1);
+		appendStringInfoChar(&text, ')');
+		verb->body = SPI_prepare(text.data, verb->nargs, verb->argtypes);
+		if (verb->body == NULL || SPI_keepplan(verb->body) != 0)
+			elog(ERROR, "could not prepare \"%s\"", text.data);
+	}
+	rc = SPI_execute_plan(verb->body, values, nulls, verb->read_only, 0);
+	if (rc != SPI_OK_SELECT)
+		elog(ERROR, "could not execute %s(): %s", verb->name, SPI_result_code_string(rc));
+}
+
+/* Hands the body's rows over as the function's set. */
+static void
+verb_return_set(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		int			natts = SPI_tuptable->tupdesc->natts;
+		Datum	   *values = palloc(sizeof(Datum) * natts);
+		bool	   *nulls = palloc(sizeof(bool) * natts);
+
+		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+/* The single value of the body, copied out of SPI's memory. */
+static Datum
+verb_return_value(bool *isnull)
+{
+	Form_pg_attribute att = TupleDescAttr(SPI_tuptable->tupdesc, 0);
+	Datum		value = query_datum(0, 1, isnull);
+
+	return *isnull ? (Datum) 0 : SPI_datumTransfer(value, att->attbyval, att->attlen);
+}
+
+/* Idempotent calls return bigint; runs the body once per key, for ever. */
+static Datum
+verb_run_once(Verb *verb, FunctionCallInfo fcinfo, int key_arg, bool *isnull)
+{
+	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(key_arg));
+	int64		result = 0;
+
+	if (idempotency_claim(key, verb_fingerprint(verb, fcinfo, key_arg), &result, isnull))
+		return Int64GetDatum(result);
+	verb_run_body(verb, fcinfo);
+	result = DatumGetInt64(verb_return_value(isnull));
+	if (!*isnull)
+		idempotency_keep(key, result);
+	return Int64GetDatum(result);
+}
+
+/* The common entry point. */
+static Datum
+verb_call(FunctionCallInfo fcinfo, AccessKind kind)
+{
+	Verb	   *verb = verb_lookup(fcinfo->flinfo->fn_oid);
+	int			key_arg = verb_argument(verb, fcinfo, "idempotency_key");
+	BooksScope	scope;
+	Datum		result = (Datum) 0;
+	bool		isnull = false;
+
+	verb_check_nulls(verb, fcinfo);
+	SPI_connect();
+	books_become_owner(&scope);
+	books_check(false);
+	verb_authorize(verb, fcinfo, &scope, kind);
+	if (key_arg >= 0)
+		result = verb_run_once(verb, fcinfo, key_arg, &isnull);
+	else
+	{
+		verb_run_body(verb, fcinfo);
+		if (verb->returns_set)
+			verb_return_set(fcinfo);
+		else
+			result = verb_return_value(&isnull);
+	}
+	books_leave(&scope);
+	SPI_finish();
+	fcinfo->isnull = isnull || verb->returns_set;
+	return result;
+}
+
+Datum
+billing_call_reader(PG_FUNCTION_ARGS)
+{
+	return verb_call(fcinfo, ACCESS_READER);
+}
+
+Datum
+billing_call_application(PG_FUNCTION_ARGS)
+{
+	return verb_call(fcinfo, ACCESS_APPLICATION);
+}
+
+Datum
+billing_call_operator(PG_FUNCTION_ARGS)
+{
+	return verb_call(fcinfo, ACCESS_OPERATOR);
+}
+
+Datum
+billing_call_administrator(PG_FUNCTION_ARGS)
+{
+	return verb_call(fcinfo, ACCESS_ADMINISTRATOR);
+}

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL timezone = 'Asia/Kathmandu';  -- no result may depend on it
 SET LOCAL datestyle = 'ISO';
-SELECT plan(42);
+SELECT plan(43);
 
 CREATE FUNCTION pg_temp.dice(seed int, roll int) RETURNS bigint LANGUAGE sql IMMUTABLE AS
 $$ SELECT hashint4extended(seed, roll) & 2147483647 $$;
@@ -118,6 +118,8 @@ SELECT ok(isempty(billing.nth_period('2011-12-25 12:00-10', '1 day', 5, 'Pacific
           'a day that a zone skipped is an empty period');
 SELECT is(billing_internal.schedule_anchor('2018-02-17 23:30-02', 'America/Sao_Paulo', 17), '2018-02-17 00:00-02',
           'midnight after an hour that came twice');
+SELECT is(lower(billing.nth_period('2026-01-01 00:00+01', '1 month', 6, 'CET')), '2026-07-01 00:00+02',
+          'CET is the zone, not the abbreviation');
 
 -- Lengths
 SELECT is(billing_internal.proration_length(basis, from_at::timestamptz, until_at::timestamptz, 'Europe/Berlin'),

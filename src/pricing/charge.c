@@ -59,7 +59,8 @@ scheme_reach(const PriceScheme *scheme, Numeric rest)
 				 errmsg("quantity lies above the last bracket"),
 				 errdetail("The quantity to charge is %s, but the last bracket ends at %s.",
 						   num_out(rest), num_out(last)),
-				 errhint("Open the last bracket, or set \"overage_unit_amount\" where the model takes it.")));
+				 errhint("Open the last bracket, or set \"overage_unit_amount\" "
+						 "where the model takes it.")));
 	while (low < high)
 	{
 		int			middle = low + (high - low) / 2;
@@ -83,7 +84,7 @@ begun_packages(Numeric quantity, Numeric size)
 	return whole;
 }
 
-/* What a tier's unit amount is multiplied with: units above its start, or begun packages of them. */
+/* What a tier's unit amount is multiplied with: units above its start, or begun packages. */
 Numeric
 tier_units(const PriceTier *tier, Numeric rest)
 {

@@ -15,6 +15,8 @@
 #include "postgres.h"
 
 #include "common/int.h"
+
+#include "compat.h"
 #include "lib/num.h"
 #include "pricing/scheme.h"
 
@@ -102,10 +104,11 @@ compile_tier(const PriceScheme *scheme, const PriceTier *tier, FixedTier *fixed)
 {
 	int			product_scale = scheme->quantity_scale + scheme->amount_scale;
 	bool		packed = tier->package_size != NULL;
+	Numeric		base = num_add(tier->before, num_zero_or(tier->flat_amount));
 
 	return fixed_limit(tier->up_to, scheme->quantity_scale, &fixed->up_to) &&
 		fixed_at(tier->start, scheme->quantity_scale, &fixed->start) &&
-		fixed_at(num_add(tier->before, num_zero_or(tier->flat_amount)), product_scale, &fixed->base) &&
+		fixed_at(base, product_scale, &fixed->base) &&
 		fixed_at(packed ? NULL : tier->unit_amount, scheme->amount_scale, &fixed->unit_amount) &&
 		fixed_at(tier->package_size, scheme->quantity_scale, &fixed->package_size) &&
 		fixed_at(packed ? tier->unit_amount : NULL, product_scale, &fixed->package_amount);

@@ -48,7 +48,8 @@ check_tier(const SchemeObject *object, const PriceTier *below)
 					   object->tier - 1);
 	if (numbers[KEY_UP_TO] != NULL && num_cmp(numbers[KEY_UP_TO], below->up_to) <= 0)
 		invalid_scheme("%s is %s, but must be greater than that of the tier before, %s.",
-					   key_place(object, KEY_UP_TO), num_out(numbers[KEY_UP_TO]), num_out(below->up_to));
+					   key_place(object, KEY_UP_TO), num_out(numbers[KEY_UP_TO]),
+					   num_out(below->up_to));
 }
 
 /* The amounts of a tier; a rate in percent becomes an amount per unit. */
@@ -139,7 +140,8 @@ fill_scheme(PriceScheme *scheme, const SchemeObject *object)
 	scheme->transaction_maximum = numbers[KEY_TRANSACTION_MAXIMUM];
 	scheme->free_count = numbers[KEY_FREE_COUNT];
 	scheme->free_amount = numbers[KEY_FREE_AMOUNT];
-	check_limits("minimum_amount", scheme->minimum_amount, "maximum_amount", scheme->maximum_amount);
+	check_limits("minimum_amount", scheme->minimum_amount,
+				 "maximum_amount", scheme->maximum_amount);
 	check_limits("per_transaction_minimum", scheme->transaction_minimum,
 				 "per_transaction_maximum", scheme->transaction_maximum);
 }
@@ -151,7 +153,7 @@ wider(int scale, Numeric number)
 	return number == NULL ? scale : Max(scale, num_scale(number));
 }
 
-/* Scales that hold every quantity and every amount of the scheme; numeric rounds beyond its limit. */
+/* Scales that hold every quantity and every amount; beyond its limit numeric would round. */
 static void
 measure_scales(PriceScheme *scheme)
 {

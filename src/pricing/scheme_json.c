@@ -32,8 +32,8 @@ static const struct
 	[KEY_MAXIMUM_AMOUNT] = {"maximum_amount", false},
 };
 
-#define TIER_KEYS (BIT(KEY_UP_TO) | BIT(KEY_UNIT_AMOUNT) | BIT(KEY_FLAT_AMOUNT) | BIT(KEY_PACKAGE_SIZE))
 #define TIER_AMOUNTS (BIT(KEY_UNIT_AMOUNT) | BIT(KEY_FLAT_AMOUNT))
+#define TIER_KEYS (BIT(KEY_UP_TO) | TIER_AMOUNTS | BIT(KEY_PACKAGE_SIZE))
 
 /* The table of README.md, one row a model. */
 const ModelRule models[] = {
@@ -52,7 +52,8 @@ const ModelRule models[] = {
 	BIT(KEY_TRANSACTION_MINIMUM) | BIT(KEY_TRANSACTION_MAXIMUM), 0, 0},
 };
 
-#define MODEL_NAMES "flat, per_unit, package, stairstep, volume, graduated, graduated_percentage, percentage"
+#define MODEL_NAMES \
+	"flat, per_unit, package, stairstep, volume, graduated, graduated_percentage, percentage"
 
 /* For details: Key "unit_amount" of tier 2; palloc'd. */
 static char *

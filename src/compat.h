@@ -15,6 +15,11 @@
 
 #include "funcapi.h"
 
+/* d952373a987 (16): varlena's macros left postgres.h */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 9853bf6ab0e (15): SetSingleFuncCall, renamed InitMaterializedSRF by a19e5cee635 */
 #if PG_VERSION_NUM < 150000
 #include "miscadmin.h"

@@ -39,6 +39,7 @@ static const int64 powers_of_ten[] = {
 static inline bool
 shift(int64 *value, int power)
 {
+	Assert(power >= 0);
 	if (power >= (int) lengthof(powers_of_ten))
 		return *value == 0;
 	return !pg_mul_s64_overflow(*value, powers_of_ten[power], value);

@@ -3,7 +3,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
-SELECT plan(698);
+SELECT plan(700);
 
 -- --- Charges -------------------------------------------------------------------------------
 
@@ -301,6 +301,8 @@ SELECT is(pg_temp.refusal(jsonb_build_object('model', 'flat', 'flat_amount', tex
           format('the string "%s" is no number', text))
   FROM unnest(ARRAY['', ' ', E'\t', 'NaN', 'nan', 'Infinity', '-Infinity', 'inf', '+inf', 'abc', '1,5', '1 2', '1.2.3', '.', '-', '+', '1e', '1e+', 'e5', '--1', '0x1F', '0b1', '1_000',
                     '1e9999999', '1e99999999999999999999', '$1', '1;', '٣', '1e1.5']) text;
+SELECT throws_ok(format($$SELECT billing_internal.check_scheme('{"model":"flat","flat_amount":"%s"}')$$, text), '22003', NULL, text || ' is beyond numeric itself')
+  FROM unnest('{1e200000,1e-20000}'::text[]) text;
 SELECT ok(billing_internal.check_scheme(scheme), 'well-formed: ' || name) FROM scheme;
 SELECT is(billing_internal.check_scheme(NULL), NULL, 'no scheme is neither');
 SELECT throws_ok($$SELECT * FROM billing.explain_charge('{"model":"flat"}', 1)$$, 'LB201', 'invalid price scheme', 'explain_charge checks the scheme');

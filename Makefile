@@ -39,7 +39,7 @@ SCRIPT_PARTS := $(wildcard $(SOURCE)/src/install/*) $(call module_files,tables.s
 
 EXTENSION = billing
 DATA_built = $(SCRIPT)
-DATA = $(wildcard $(SOURCE)/src/updates/billing--*--*.sql)
+DATA = $(patsubst $(SOURCE)/%,%,$(wildcard $(SOURCE)/src/updates/billing--*--*.sql))
 EXTRA_CLEAN = $(SCRIPT) results regression.diffs regression.out output_iso tmp_check tmp_check_iso
 
 # --- Tests of a running server; `make test` runs more ---
@@ -58,17 +58,16 @@ ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
 
 # Builds without dependency tracking: any header may matter to any file.
-$(OBJS): $(H_FILES) $(SOURCE)/Makefile $(SOURCE)/billing.control | $(sort $(dir $(OBJS)))
-
-$(sort $(dir $(OBJS))):
-	mkdir -p $@
+$(OBJS): $(H_FILES) $(SOURCE)/Makefile $(SOURCE)/billing.control
 
 $(SCRIPT): $(SCRIPT_PARTS) $(SOURCE)/Makefile $(SOURCE)/billing.control
 	sh $(SOURCE)/src/install/assemble.sh $(SOURCE)/src $(MODULES_ORDER) > $@.tmp
 	mv $@.tmp $@
 
-# Stories include a file by its path below the source; a build elsewhere gets a link to it.
+# A build in another folder needs folders for its objects; and stories include a file by its path
+# below the source, so it gets a link to that.
 ifneq ($(HERE),$(CURDIR))
+$(shell mkdir -p $(sort $(dir $(OBJS))))
 installcheck: sql/include
 sql/include:
 	mkdir -p sql
@@ -86,19 +85,19 @@ endif
 # --- Everything from nothing: packages, a copy of the tree, a server of its own ---
 
 # File of the real subscribers that one test bills.
-TELCO_CSV ?= ../shared/data/telco.csv
+TELCO_CSV ?= $(HERE)/../shared/data/telco.csv
 
 SELF_CONTAINED = test test-long demo demo-psql bench
 
 .PHONY: $(SELF_CONTAINED) $(addprefix prepared-,$(SELF_CONTAINED)) help format check-format
 
 $(SELF_CONTAINED):
-	@PG_CONFIG='$(PG_CONFIG)' PG_CONFIG_ORIGIN='$(origin PG_CONFIG)' NO_INSTALL='$(NO_INSTALL)' \
+	@exec env PG_CONFIG='$(PG_CONFIG)' PG_CONFIG_ORIGIN='$(origin PG_CONFIG)' NO_INSTALL='$(NO_INSTALL)' \
 		sh $(HERE)/test/bin/prepare.sh $@
 	@$(MAKE) --no-print-directory -f $(HERE)/Makefile prepared-$@
 
 $(addprefix prepared-,$(SELF_CONTAINED)):
-	@PG_CONFIG='$(PG_CONFIG)' ASSERTIONS='$(ASSERTIONS)' TELCO_CSV='$(abspath $(TELCO_CSV))' \
+	@exec env PG_CONFIG='$(PG_CONFIG)' ASSERTIONS='$(ASSERTIONS)' TELCO_CSV='$(abspath $(TELCO_CSV))' \
 		KINDS='$(KINDS)' ONLY='$(ONLY)' MAKE='$(MAKE)' \
 		sh $(HERE)/test/bin/sandbox.sh $(@:prepared-%=%)
 
@@ -116,6 +115,7 @@ help:
 #:   KINDS='regress tap'      only these kinds of: regress isolation pgtap tap
 #:   ONLY=word                only tests with this word in their names
 #:   TELCO_CSV=file           the real subscribers; default ../shared/data/telco.csv
+#:   KEEP=1                   keep the temporary folder
 
 # --- Source format ---
 

@@ -93,7 +93,7 @@ in_database() {
 	PGDATABASE=$1
 	[ -f "$2" ] || die "$2 does not exist"
 	createdb --template=template0 "$PGDATABASE"
-	sh "$2"
+	PSQL_PAGER=cat sh "$2"
 }
 
 TELCO_CSV=
@@ -122,7 +122,7 @@ case $target in
 		start_server fast_settings
 		in_database demo test/demo/run.sh
 		trap : INT
-		psql
+		LESS=-FRSX psql
 		;;
 	bench)
 		start_server honest_settings

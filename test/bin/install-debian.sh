@@ -8,13 +8,11 @@ set -eu
 major=$1
 shift
 
-# For trials of this script on a folder that is not the system.
-root=${BILLING_TEST_ROOT:-}
-policy=$root/usr/sbin/policy-rc.d
-settings=$root/etc/postgresql-common/createcluster.d
+policy=/usr/sbin/policy-rc.d
+settings=/etc/postgresql-common/createcluster.d
 setting=$settings/billing-no-main-cluster.conf
-cluster=$root/etc/postgresql/$major/main
-data=$root/var/lib/postgresql/$major/main
+cluster=/etc/postgresql/$major/main
+data=/var/lib/postgresql/$major/main
 
 had_settings=$([ -d "$settings" ] && echo yes || echo no)
 had_cluster=$([ -e "$cluster" ] || [ -e "$data" ] && echo yes || echo no)
@@ -40,7 +38,7 @@ restore() {
 		mv "$policy.billing-saved" "$policy"
 	fi
 	if [ "$had_settings" = no ]; then
-		rmdir "$settings" "$root/etc/postgresql-common" 2>/dev/null || true
+		rmdir "$settings" "/etc/postgresql-common" 2>/dev/null || true
 	fi
 }
 

@@ -88,7 +88,7 @@ if is_debian_server && ! supported "$major"; then
 fi
 
 if ! have apt-get || [ -z "$major" ] || { ! is_debian_server && ! { has_server && has_headers; }; }; then
-	[ -z "$missing" ] || explain_and_exit 'they are installed by itself only on Debian and Ubuntu, beside servers of their own packages.'
+	[ -z "$missing" ] || explain_and_exit 'this is installed for you only on Debian and Ubuntu, for a server of their own packages'
 	exit 0
 fi
 

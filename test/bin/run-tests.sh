@@ -103,7 +103,7 @@ run_pgtap() {
 				pg_prove --verbose --dbname "pgtap_$name" "$file"
 		} >"$log" 2>&1 || status=$?
 		tap_result pgtap "$name" "$log" "$status"
-		dropdb --if-exists --force "pgtap_$name"
+		dropdb --if-exists --force "pgtap_$name" || true
 	done
 }
 

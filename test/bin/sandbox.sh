@@ -67,41 +67,44 @@ copy_tree() {
 	[ -z "$user" ] || chown -R "$user:" "$work"
 }
 
-# Process ids that run a program of the folder or work in it, where the system tells.
+# Process ids that run a program of the folder or work in it, where the system tells; of servers
+# or of everything else.
 processes() {
 	for process in /proc/[0-9]*; do
-		case $(readlink "$process/exe" 2>/dev/null):$(readlink "$process/cwd" 2>/dev/null) in
-			"$work"/* | *:"$work"/*) [ "${process#/proc/}" = $$ ] || echo "${process#/proc/}" ;;
+		id=${process#/proc/}
+		program=$(readlink "$process/exe" 2>/dev/null) || continue
+		case $program:$(readlink "$process/cwd" 2>/dev/null) in
+			"$work"/*/postgres:*) [ "$1" != servers ] || echo "$id" ;;
+			"$work"/* | *:"$work"/*) [ "$1" = servers ] || [ "$id" = $$ ] || echo "$id" ;;
 		esac
 	done
 }
 
+# usage: end_all servers|others
+end_all() {
+	left=$(processes "$1")
+	[ -z "$left" ] || kill -s KILL $left 2>/dev/null || true
+}
+
 stop_servers() {
 	find "$work" -name postmaster.pid 2>/dev/null | while read -r file; do
-		as_user "$work/server$(config --bindir)/pg_ctl" stop -s -w -m immediate -D "$(dirname "$file")" 2>/dev/null || true
+		as_user "$work/server$(config --bindir)/pg_ctl" stop -s -w -m immediate -D "$(dirname "$file")" >/dev/null 2>&1 || true
 	done
 }
 
 clean_up() {
 	trap '' INT TERM HUP
 	cd /
-	if [ -n "$work" ]; then
-		left=$(processes)
-		if [ -n "$left" ]; then
-			stop_servers
-			for signal in TERM KILL; do
-				left=$(processes)
-				[ -n "$left" ] || break
-				kill -s "$signal" $left 2>/dev/null || true
-				sleep 0.5 2>/dev/null || sleep 1
-			done
-		fi
-		[ -z "$child" ] || wait "$child" 2>/dev/null || true
-		if [ -n "${KEEP:-}" ]; then
-			say "kept: $work"
-		else
-			rm -rf "$work"
-		fi
+	[ -n "$work" ] || return 0
+	# tests first, or they complain that the server is gone; servers orderly, to free shared memory
+	end_all others
+	[ -z "$child" ] || wait "$child" 2>/dev/null || true
+	stop_servers
+	end_all servers
+	if [ -n "${KEEP:-}" ]; then
+		say "kept: $work"
+	else
+		rm -rf "$work"
 	fi
 }
 

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced: what there is on this machine.  Needs PG_CONFIG.
 
 say() {

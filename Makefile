@@ -102,7 +102,7 @@ $(addprefix prepared-,$(SELF_CONTAINED)):
 		sh $(HERE)/test/bin/sandbox.sh $(@:prepared-%=%)
 
 help:
-	@sed -n 's/^#   \(make .*\)/\1/p; s/^#: *\(.*\)/\1/p' $(SOURCE)/Makefile
+	@sed -n 's/^#   \(make .*\)/\1/p; s/^#: //p' $(SOURCE)/Makefile
 
 #: make test-long             make test and the long TAP tests
 #: make demo                  three months of a small internet provider

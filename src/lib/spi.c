@@ -9,14 +9,12 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "lib/spi.h"
 
@@ -111,37 +109,38 @@ books_relation(const char *name)
 }
 
 /*
- * Opens a batch with the columns of a table.  Rows, descriptor and store live
- * in the current context and in SPI's query environment until rows_close.
+ * Opens a batch for the columns of a table.  Rows and descriptor live in the
+ * current context until rows_close.
  */
 void
-rows_open(Rows *rows, const char *name, Oid like_relation)
+rows_open(Rows *rows, const char *table, const Column *columns, int ncolumns)
 {
-	Relation	rel = table_open(like_relation, AccessShareLock);
-
-	rows->name = name;
-	rows->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	rows->table = table;
+	rows->columns = columns;
+	rows->ncolumns = ncolumns;
+	rows->desc = CreateTemplateTupleDesc(ncolumns);
+	for (int i = 0; i < ncolumns; i++)
+		TupleDescInitEntry(rows->desc, (AttrNumber) (i + 1), columns[i].name, columns[i].type, -1, 0);
 	rows->store = tuplestore_begin_heap(false, false, work_mem);
 	rows->count = 0;
-	table_close(rel, NoLock);
 }
 
 /* Adds one row; values are copied. */
 void
-rows_put(Rows *rows, const Datum *values, const bool *nulls)
+rows_put(Rows *rows, Datum *values, bool *nulls)
 {
-	tuplestore_putvalues(rows->store, rows->desc, (Datum *) values, (bool *) nulls);
+	tuplestore_putvalues(rows->store, rows->desc, values, nulls);
 	rows->count++;
 }
 
-/* Makes the batch visible under its name to the statements that follow. */
+/* Makes the batch visible as new_<table> to the statements that follow. */
 void
 rows_publish(Rows *rows)
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	int			rc;
 
-	enr->md.name = pstrdup(rows->name);
+	enr->md.name = psprintf("new_%s", rows->table);
 	enr->md.reliddesc = InvalidOid;
 	enr->md.tupdesc = rows->desc;
 	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
@@ -149,14 +148,69 @@ rows_publish(Rows *rows)
 	enr->reldata = rows->store;
 	rc = SPI_register_relation(enr);
 	if (rc != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register rows \"%s\": %s", rows->name, SPI_result_code_string(rc));
+		elog(ERROR, "could not register rows of \"%s\": %s", rows->table, SPI_result_code_string(rc));
+}
+
+/* Hides it again. */
+void
+rows_unpublish(Rows *rows)
+{
+	SPI_unregister_relation(psprintf("new_%s", rows->table));
+}
+
+/* The saved INSERT of a table, made at its first use in the session. */
+static SPIPlanPtr
+insert_plan(const Rows *rows)
+{
+	static struct
+	{
+		const Column *columns;
+		SPIPlanPtr	plan;
+	}			plans[16];
+	StringInfoData names;
+	int			slot = 0;
+	SPIPlanPtr	plan;
+
+	while (slot < (int) lengthof(plans) && plans[slot].columns != NULL && plans[slot].columns != rows->columns)
+		slot++;
+	if (slot == (int) lengthof(plans))
+		elog(ERROR, "too many tables are written in bulk");
+	if (plans[slot].plan != NULL)
+		return plans[slot].plan;
+	initStringInfo(&names);
+	for (int i = 0; i < rows->ncolumns; i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", rows->columns[i].name);
+	plan = SPI_prepare(psprintf("INSERT INTO billing.%s (%s) SELECT %s FROM new_%s", rows->table, names.data,
+								names.data, rows->table), 0, NULL);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare the insert into \"%s\": %s", rows->table,
+			 SPI_result_code_string(SPI_result));
+	plans[slot].columns = rows->columns;
+	plans[slot].plan = plan;
+	return plan;
+}
+
+/* Writes the batch with one statement and forgets it. */
+void
+rows_insert(Rows *rows)
+{
+	if (rows->count > 0)
+	{
+		int			rc;
+
+		rows_publish(rows);
+		rc = SPI_execute_plan(insert_plan(rows), NULL, NULL, false, 0);
+		if (rc != SPI_OK_INSERT)
+			elog(ERROR, "could not insert into \"%s\": %s", rows->table, SPI_result_code_string(rc));
+		rows_unpublish(rows);
+	}
+	rows_close(rows);
 }
 
 /* Forgets the batch. */
 void
 rows_close(Rows *rows)
 {
-	SPI_unregister_relation(rows->name);
 	tuplestore_end(rows->store);
 	rows->store = NULL;
 }

@@ -28,18 +28,31 @@ extern int64 query_int64(int row, int column, int64 when_null);
 extern char *query_text(int row, int column);
 extern Datum array_of_int64(const int64 *values, int count);
 
-/* Rows made in C that a statement reads as if they were a table. */
+/* A column that the engine writes; sealed ones belong to a document's canonical form. */
+typedef struct Column
+{
+	const char *name;
+	Oid			type;
+	bool		sealed;
+} Column;
+
+
+/* Rows made in C that one INSERT ... SELECT reads as if they were a table. */
 typedef struct Rows
 {
-	const char *name;			/* the statement's FROM name */
-	TupleDesc	desc;			/* columns of the target table */
+	const char *table;			/* target, below schema billing */
+	const Column *columns;
+	int			ncolumns;
+	TupleDesc	desc;
 	Tuplestorestate *store;
 	uint64		count;
 } Rows;
 
-extern void rows_open(Rows *rows, const char *name, Oid like_relation);
-extern void rows_put(Rows *rows, const Datum *values, const bool *nulls);
+extern void rows_open(Rows *rows, const char *table, const Column *columns, int ncolumns);
+extern void rows_put(Rows *rows, Datum *values, bool *nulls);
 extern void rows_publish(Rows *rows);
+extern void rows_unpublish(Rows *rows);
+extern void rows_insert(Rows *rows);
 extern void rows_close(Rows *rows);
 extern Oid	books_relation(const char *name);
 

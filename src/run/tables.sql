@@ -9,7 +9,6 @@ CREATE TABLE IF NOT EXISTS billing.run ( -- runs and how they ended
     started_at timestamptz NOT NULL, -- start
     finished_at timestamptz, -- end
     pid int NOT NULL, -- server process that leads it
-    backend_start timestamptz, -- tells a process from a later one with its number
     accounts bigint NOT NULL DEFAULT 0, -- accounts that were due at its start
     done bigint NOT NULL DEFAULT 0, -- accounts finished
     documents bigint NOT NULL DEFAULT 0, -- documents written

@@ -1,0 +1,100 @@
+/*
+ * timeline.h
+ *		What an account has subscribed to, as the pure heart sees it.
+ *
+ * Plain structs that the loader fills from the books; nothing here touches a
+ * table.  Instants are TimestampTz; money is int64 minor units.
+ */
+#ifndef BILLING_TIMELINE_H
+#define BILLING_TIMELINE_H
+
+#include "lib/calendar.h"
+#include "pricing/pricing.h"
+
+typedef enum Aggregation
+{
+	AGGREGATE_NONE,				/* not metered */
+	AGGREGATE_SUM,
+	AGGREGATE_COUNT,
+	AGGREGATE_MAX,
+	AGGREGATE_LAST,
+	AGGREGATE_TRANSACTIONS		/* each event priced by itself: percentage schemes */
+} Aggregation;
+
+/* What a rise or a fall inside a period does (RULES 4, proration). */
+typedef enum ProrationSide
+{
+	SIDE_PRORATE,				/* counts from its instant, by the price's basis */
+	SIDE_NONE,					/* ignored until the period ends */
+	SIDE_FULL					/* counts from the period's start */
+} ProrationSide;
+
+/* One version of a price with all that a line copies from it. */
+typedef struct Price
+{
+	char	   *code;
+	int			version;
+	char	   *name;
+	char	   *product;		/* or NULL */
+	char	   *tax;			/* tax class */
+	char	   *meter;			/* or NULL */
+	char	   *unit_code;		/* or NULL */
+	Interval	every;
+	bool		advance;
+	bool		tax_inclusive;
+	ProrationSide charge_side;
+	ProrationSide credit_side;
+	ProrationBasis basis;
+	Aggregation aggregation;
+	PriceScheme *scheme;
+} Price;
+
+typedef struct Subscription Subscription;
+
+typedef struct SubscriptionItem
+{
+	const Subscription *subscription;
+	int64		id;
+	TimestampTz start;
+	TimestampTz end;			/* DT_NOEND: endless; already cut by the subscription's */
+	const Price *price;
+	Numeric		quantity;		/* NULL: from usage */
+	Schedule	schedule;		/* its periods: the version's anchor by the price's interval */
+} SubscriptionItem;
+
+struct Subscription
+{
+	int64		id;
+	TimestampTz start;
+	TimestampTz end;			/* DT_NOEND: endless */
+	int			version;		/* schedule version */
+	ProrationSide first_period; /* replaces the charge side at its start ... */
+	bool		first_period_set;	/* ... where this is set */
+	char	   *purchase_order; /* or NULL */
+	Jsonb	   *metadata;
+	SubscriptionItem	   *items;
+	int			nitems;
+};
+
+/* A live row of table charge: what is charged for a range now. */
+typedef struct LiveCharge
+{
+	int64		item_id;
+	int64		subscription_id;
+	TimestampTz start;
+	TimestampTz end;			/* = start: nothing is left */
+	int			revision;
+	int			version;		/* schedule version and period number of the key */
+	int64		period_no;
+	int64		amount;
+	int64		granted;		/* of it given back by people */
+	Numeric		quantity;
+	const Price *price;
+	int64		origin_invoice; /* the line that first charged it, and its tax */
+	int			origin_line;
+	char	   *tax_category;
+	Numeric		tax_rate;
+	char	   *tax_reason;
+} LiveCharge;
+
+#endif							/* BILLING_TIMELINE_H */

@@ -1,0 +1,164 @@
+/*
+ * batch.c
+ *		Documents of many accounts, written with one statement per table.
+ *
+ * Payload hashes are computed as the rows are made, before any series is
+ * locked; the serial section is seal_documents() and the commit.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "invoice/batch.h"
+#include "invoice/canonical.h"
+#include "invoice/line.h"
+#include "lib/amount.h"
+#include "lib/errors.h"
+
+/* No table of documents has more. */
+#define MAX_COLUMNS 48
+
+StaticAssertDecl((int) HEADER_COUNT <= MAX_COLUMNS && (int) LINE_COUNT <= MAX_COLUMNS,
+				 "a row must fit");
+
+/* Part of a credit note that is set off against what it corrects. */
+typedef struct AllocationRequest
+{
+	int64		account_id;
+	int64		credit_note_id;
+	CreditAllocation allocation;
+	int			minor_units;
+} AllocationRequest;
+
+/* An empty batch in the current context. */
+void
+batch_open(DocumentBatch *batch)
+{
+	memset(batch, 0, sizeof(DocumentBatch));
+	rows_open(&batch->header, "invoice_header", header_columns, HEADER_COUNT);
+	rows_open(&batch->line, "invoice_line", line_columns, LINE_COUNT);
+	rows_open(&batch->tax, "invoice_tax", tax_columns, TAX_COUNT);
+	rows_open(&batch->charge, "charge", charge_columns, CHARGE_COUNT);
+}
+
+/* Adds the rows of one document; returns its payload hash. */
+static Digest
+add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *document, bool finalize)
+{
+	Datum		values[MAX_COLUMNS];
+	bool		nulls[MAX_COLUMNS];
+	StringInfoData form;
+
+	initStringInfo(&form);
+	canonical_begin(&form);
+	header_row(terms, document, finalize, values, nulls);
+	rows_put(&batch->header, values, nulls);
+	canonical_row(&form, "header", header_columns, HEADER_COUNT, values, nulls);
+	for (int line_no = 1; line_no <= document->nlines; line_no++)
+	{
+		line_row(terms, document, line_no, values, nulls);
+		rows_put(&batch->line, values, nulls);
+		canonical_row(&form, "line", line_columns, LINE_COUNT, values, nulls);
+		charge_row(terms, document, line_no, values, nulls);
+		rows_put(&batch->charge, values, nulls);
+	}
+	for (int i = 0; i < document->ntaxes; i++)
+	{
+		tax_row(terms, document, &document->taxes[i], values, nulls);
+		rows_put(&batch->tax, values, nulls);
+		canonical_row(&form, "tax", tax_columns, TAX_COUNT, values, nulls);
+	}
+	return canonical_hash(&form);
+}
+
+static void
+add_seal(DocumentBatch *batch, const AccountTerms *terms, const Document *document, const Digest *payload)
+{
+	if (batch->nseals == batch->capacity)
+	{
+		batch->capacity = Max(64, 2 * batch->capacity);
+		batch->seals = batch->seals == NULL ? palloc(sizeof(SealRequest) * batch->capacity)
+			: repalloc(batch->seals, sizeof(SealRequest) * batch->capacity);
+	}
+	batch->seals[batch->nseals++] = (SealRequest)
+	{
+		.series = document->credit_note ? terms->credit_note_series : terms->invoice_series,
+			.account_id = terms->account_id, .invoice_id = document->id, .payload = *payload,
+			.tz = terms->entity_tz
+	};
+}
+
+static void
+add_allocations(DocumentBatch *batch, const AccountTerms *terms, const Document *document)
+{
+	int			total = batch->nallocations + document->nallocations;
+
+	if (document->nallocations == 0)
+		return;
+	batch->allocations = batch->allocations == NULL ? palloc(sizeof(AllocationRequest) * total)
+		: repalloc(batch->allocations, sizeof(AllocationRequest) * total);
+	for (int i = 0; i < document->nallocations; i++)
+		batch->allocations[batch->nallocations++] = (AllocationRequest)
+	{
+		terms->account_id, document->id, document->allocations[i], terms->minor_units
+	};
+}
+
+/*
+ * Adds a document whose id is set; finalize tells a finished one from a draft.
+ * Nothing of the document is referenced afterwards but the terms.
+ */
+void
+batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document, bool finalize)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "billing document", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	Digest		payload = add_rows(batch, terms, document, finalize);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	batch->documents++;
+	if (!finalize)
+		return;
+	add_seal(batch, terms, document, &payload);
+	add_allocations(batch, terms, document);
+}
+
+/* Sets a credit note off against what it corrects. */
+static void
+allocate(const AllocationRequest *request)
+{
+	static SpiQuery insert = {
+		.text = "INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount) VALUES ($1, $2, $3, $4)",
+		.nargs = 4, .argtypes = {INT8OID, INT8OID, INT8OID, NUMERICOID}
+	};
+	static SpiQuery settle = {
+		.text = "UPDATE billing.invoice_header SET amount_credited = amount_credited + $3,"
+		" status = CASE WHEN amount_paid + amount_credited + $3 = total + rounding_amount THEN 'paid' ELSE status END"
+		" WHERE account_id = $1 AND id = $2",
+		.nargs = 3, .argtypes = {INT8OID, INT8OID, NUMERICOID}
+	};
+	Datum		amount = NumericGetDatum(amount_numeric(request->allocation.amount, request->minor_units));
+	Datum		values[4] = {Int64GetDatum(request->account_id), Int64GetDatum(request->credit_note_id),
+	Int64GetDatum(request->allocation.invoice_id), amount};
+	Datum		settled[3] = {values[0], values[2], amount};
+
+	(void) query_run(&insert, values, NULL, false);
+	if (query_run(&settle, settled, NULL, false) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_BOOKS_DAMAGED),
+				 errmsg("document " INT64_FORMAT " does not exist", request->allocation.invoice_id)));
+}
+
+/* Writes everything and, last, the numbers as of at. */
+void
+batch_write(DocumentBatch *batch, TimestampTz at)
+{
+	rows_insert(&batch->header);
+	rows_insert(&batch->line);
+	rows_insert(&batch->tax);
+	rows_insert(&batch->charge);
+	for (int i = 0; i < batch->nallocations; i++)
+		allocate(&batch->allocations[i]);
+	seal_documents(batch->seals, batch->nseals, at);
+}

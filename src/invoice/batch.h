@@ -1,0 +1,31 @@
+/*
+ * batch.h
+ *		Documents of many accounts, written with one statement per table.
+ */
+#ifndef BILLING_BATCH_H
+#define BILLING_BATCH_H
+
+#include "invoice/document.h"
+#include "invoice/seal.h"
+#include "lib/spi.h"
+
+typedef struct DocumentBatch
+{
+	Rows		header;
+	Rows		line;
+	Rows		tax;
+	Rows		charge;
+	SealRequest *seals;
+	int			nseals;
+	int			capacity;
+	struct AllocationRequest *allocations;
+	int			nallocations;
+	int			documents;
+} DocumentBatch;
+
+extern void batch_open(DocumentBatch *batch);
+extern void batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document,
+					  bool finalize);
+extern void batch_write(DocumentBatch *batch, TimestampTz at);
+
+#endif							/* BILLING_BATCH_H */

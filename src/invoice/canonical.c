@@ -1,0 +1,202 @@
+/*
+ * canonical.c
+ *		The canonical form of a document, which its seal covers.
+ *
+ * Version 1, in UTF-8 or the database's encoding: a line "billing document 1",
+ * then for the header, each line by line_no and each tax by category and rate
+ * a line "[header]", "[line]" or "[tax]" and below it "column=value" for every
+ * sealed column that is not null, in the order of the table.  Numbers are
+ * decimal text, instants microseconds since 2000-01-01 00:00 UTC, booleans t
+ * or f, objects their jsonb text; backslash and line feed in texts are written
+ * \\ and \n.  doc/ tells auditors the same.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+#include "invoice/canonical.h"
+#include "lib/num.h"
+
+const Column header_columns[HEADER_COUNT] = {
+#define X(name, type, sealed) {#name, type, sealed},
+	HEADER_COLUMNS(X)
+};
+const Column line_columns[LINE_COUNT] = {
+	LINE_COLUMNS(X)
+};
+const Column tax_columns[TAX_COUNT] = {
+	TAX_COLUMNS(X)
+};
+const Column seal_columns[SEAL_COUNT] = {
+	SEAL_COLUMNS(X)
+};
+const Column charge_columns[CHARGE_COUNT] = {
+	CHARGE_COLUMNS(X)
+#undef X
+};
+
+void
+canonical_begin(StringInfo form)
+{
+	appendStringInfoString(form, "billing document 1\n");
+}
+
+static void
+append_escaped(StringInfo form, const char *text, int length)
+{
+	const char *end = text + length;
+
+	for (; text < end; text++)
+	{
+		if (*text == '\\')
+			appendBinaryStringInfo(form, "\\\\", 2);
+		else if (*text == '\n')
+			appendBinaryStringInfo(form, "\\n", 2);
+		else
+			appendStringInfoCharMacro(form, *text);
+	}
+}
+
+static void
+append_int64(StringInfo form, int64 value)
+{
+	char		digits[32];
+
+	appendBinaryStringInfo(form, digits, pg_lltoa(value, digits));
+}
+
+static void
+append_value(StringInfo form, Oid type, Datum value)
+{
+	text	   *string;
+
+	switch (type)
+	{
+		case INT4OID:
+			append_int64(form, DatumGetInt32(value));
+			break;
+		case INT8OID:
+		case TIMESTAMPTZOID:
+			append_int64(form, DatumGetInt64(value));
+			break;
+		case BOOLOID:
+			appendStringInfoCharMacro(form, DatumGetBool(value) ? 't' : 'f');
+			break;
+		case NUMERICOID:
+			appendStringInfoString(form, num_out(DatumGetNumeric(value)));
+			break;
+		case TEXTOID:
+			string = DatumGetTextPP(value);
+			append_escaped(form, VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
+			break;
+		case JSONBOID:
+			{
+				Jsonb	   *object = DatumGetJsonbP(value);
+				char	   *out = JsonbToCString(NULL, &object->root, VARSIZE(object));
+
+				append_escaped(form, out, strlen(out));
+				break;
+			}
+		default:
+			elog(ERROR, "type %u has no canonical form", type);
+	}
+}
+
+/* Adds a header, line or tax. */
+void
+canonical_row(StringInfo form, const char *part, const Column *columns, int ncolumns,
+			  const Datum *values, const bool *nulls)
+{
+	appendStringInfo(form, "[%s]\n", part);
+	for (int i = 0; i < ncolumns; i++)
+	{
+		if (!columns[i].sealed || nulls[i])
+			continue;
+		appendStringInfoString(form, columns[i].name);
+		appendStringInfoCharMacro(form, '=');
+		append_value(form, columns[i].type, values[i]);
+		appendStringInfoCharMacro(form, '\n');
+	}
+}
+
+/* The payload hash. */
+Digest
+canonical_hash(StringInfo form)
+{
+	return hash_digest(form->data, form->len);
+}
+
+/* One of the tables that hold a document. */
+typedef struct StoredPart
+{
+	const char *part;
+	const char *table;
+	const char *key;
+	const char *order;
+	const Column *columns;
+	int			ncolumns;
+	SpiQuery	query;			/* made at the first use */
+} StoredPart;
+
+static void
+prepare_part(StoredPart *part)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < part->ncolumns; i++)
+		appendStringInfo(&text, "%s%s", i > 0 ? ", " : "SELECT ", part->columns[i].name);
+	appendStringInfo(&text, " FROM billing.%s WHERE account_id = $1 AND %s = $2 ORDER BY %s",
+					 part->table, part->key, part->order);
+	part->query.text = MemoryContextStrdup(TopMemoryContext, text.data);
+	part->query.nargs = 2;
+	part->query.argtypes[0] = part->query.argtypes[1] = INT8OID;
+}
+
+/* Adds the stored rows of one table that belong to a document; returns how many. */
+static uint64
+append_stored(StringInfo form, StoredPart *part, int64 account_id, int64 invoice_id)
+{
+	Datum		args[2] = {Int64GetDatum(account_id), Int64GetDatum(invoice_id)};
+	Datum	   *values = palloc(sizeof(Datum) * part->ncolumns);
+	bool	   *nulls = palloc(sizeof(bool) * part->ncolumns);
+	uint64		count;
+
+	if (part->query.text == NULL)
+		prepare_part(part);
+	count = query_run(&part->query, args, NULL, true);
+	for (uint64 row = 0; row < count; row++)
+	{
+		for (int i = 0; i < part->ncolumns; i++)
+			values[i] = query_datum(row, i + 1, &nulls[i]);
+		canonical_row(form, part->part, part->columns, part->ncolumns, values, nulls);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return count;
+}
+
+/*
+ * Payload hash of a document as it is stored now; *found tells whether it has
+ * a header at all.  Sees the caller's own changes only after a command counter
+ * increment.  The caller is connected to SPI.
+ */
+Digest
+canonical_stored_document(int64 account_id, int64 invoice_id, bool *found)
+{
+	static StoredPart parts[] = {
+		{"header", "invoice_header", "id", "id", header_columns, HEADER_COUNT, {0}},
+		{"line", "invoice_line", "invoice_id", "line_no", line_columns, LINE_COUNT, {0}},
+		{"tax", "invoice_tax", "invoice_id", "category COLLATE \"C\", rate", tax_columns, TAX_COUNT, {0}},
+	};
+	StringInfoData form;
+
+	initStringInfo(&form);
+	canonical_begin(&form);
+	*found = append_stored(&form, &parts[0], account_id, invoice_id) == 1;
+	(void) append_stored(&form, &parts[1], account_id, invoice_id);
+	(void) append_stored(&form, &parts[2], account_id, invoice_id);
+	return canonical_hash(&form);
+}

@@ -1,0 +1,120 @@
+/*
+ * document.h
+ *		From differences to documents: grouping, tax, totals (RULES 5, 6).
+ */
+#ifndef BILLING_DOCUMENT_H
+#define BILLING_DOCUMENT_H
+
+#include "catalog/tax.h"
+#include "charge/charge.h"
+
+/* What documents copy from an account and its seller. */
+typedef struct AccountTerms
+{
+	int64		account_id;
+	char	   *entity;
+	pg_tz	   *entity_tz;
+	Jsonb	   *seller;
+	Jsonb	   *buyer;
+	Jsonb	   *metadata;
+	char	   *currency;
+	int			minor_units;
+	char	   *tax_status;
+	int			payment_terms_days;
+	char	   *invoice_series;
+	char	   *credit_note_series;
+	char	   *buyer_reference;	/* or NULL */
+} AccountTerms;
+
+/* A document that a correction may point to. */
+typedef struct OriginDocument
+{
+	int64		id;
+	int64		amount_due;
+	int64		credited;		/* of amount_due by this pass */
+	bool		settled;
+} OriginDocument;
+
+/* What credit notes gave back so far of one tax group of a document. */
+typedef struct CreditedBefore
+{
+	int64		invoice_id;
+	char	   *category;
+	Numeric		rate;
+	bool		inclusive;
+	int64		amount;			/* in the price's terms */
+} CreditedBefore;
+
+/* History that only accounts with corrections need. */
+typedef struct CorrectionHistory
+{
+	OriginDocument *origins;
+	int			norigins;
+	CreditedBefore *credited;
+	int			ncredited;
+} CorrectionHistory;
+
+typedef struct DocumentLine
+{
+	const Delta *delta;
+	const Price *price;
+	const char *category;
+	Numeric		rate;
+	const char *reason;			/* or NULL */
+	const char *scope;
+	const char *purchase_order; /* or NULL */
+	int64		subscription_id;
+	int64		item_id;
+	TimestampTz start;
+	TimestampTz end;
+	int64		amount;			/* in the price's terms; positive on credit notes */
+	int64		net;
+} DocumentLine;
+
+typedef struct TaxTotal
+{
+	const char *category;
+	Numeric		rate;
+	const char *reason;
+	int64		net;
+	int64		tax;
+} TaxTotal;
+
+typedef struct CreditAllocation
+{
+	int64		invoice_id;
+	int64		amount;
+} CreditAllocation;
+
+typedef struct Document
+{
+	bool		credit_note;
+	TimestampTz due;
+	DocumentLine *lines;
+	int			nlines;
+	TaxTotal   *taxes;
+	int			ntaxes;
+	int64		net;
+	int64		tax;
+	int64		rounding;
+	TimestampTz period_start;
+	TimestampTz period_end;
+	CreditAllocation *allocations;	/* of a credit note, to what it corrects */
+	int			nallocations;
+	int64		id;				/* set by the writer */
+} Document;
+
+typedef struct DocumentList
+{
+	Document   *documents;
+	int			count;
+	int			capacity;
+} DocumentList;
+
+extern void documents_build(const AccountTerms *terms, const TaxTable *taxes, DateADT issued_on,
+							const CorrectionHistory *history, const DeltaList *deltas,
+							DocumentList *list);
+extern void document_totals(Document *document);
+extern void credit_note_totals(Document *document, const CorrectionHistory *history);
+
+#endif							/* BILLING_DOCUMENT_H */

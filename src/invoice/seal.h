@@ -1,0 +1,25 @@
+/*
+ * seal.h
+ *		Numbers of finished documents: gapless series, chained by hash.
+ */
+#ifndef BILLING_SEAL_H
+#define BILLING_SEAL_H
+
+#include "datatype/timestamp.h"
+#include "lib/hash.h"
+#include "pgtime.h"
+
+/* A finished document that wants its number. */
+typedef struct SealRequest
+{
+	const char *series;
+	int64		account_id;
+	int64		invoice_id;
+	Digest		payload;
+	pg_tz	   *tz;				/* the seller's: dates are his */
+} SealRequest;
+
+extern void seal_documents(SealRequest *requests, int count, TimestampTz at);
+extern char *series_number(const char *format, int64 counter, int year);
+
+#endif							/* BILLING_SEAL_H */

@@ -1,0 +1,55 @@
+/*
+ * account_batch.h
+ *		The accounts of a batch: loaded from the books, then computed.
+ */
+#ifndef BILLING_ACCOUNT_BATCH_H
+#define BILLING_ACCOUNT_BATCH_H
+
+#include "invoice/document.h"
+#include "run/context.h"
+
+/* A draft that the batch replaces; its id is used again. */
+typedef struct Draft
+{
+	int64		id;
+	bool		credit_note;
+	bool		taken;
+	TimestampTz due;
+	char	   *scope;
+	char	   *billing_group;
+} Draft;
+
+typedef struct BatchAccount
+{
+	AccountTerms terms;
+	int64		next_ordinal;
+	TimestampTz billed_through; /* DT_NOBEGIN: never */
+	TimestampTz recompute_from; /* DT_NOEND: nothing was edited */
+	Window		window;
+	Subscription *subs;
+	int			nsubs;
+	LiveCharge *live;
+	int			nlive;
+	CorrectionHistory history;
+	Draft	   *drafts;
+	int			ndrafts;
+	PieceList	pieces;
+	DeltaList	deltas;
+	DocumentList documents;
+} BatchAccount;
+
+typedef struct AccountBatch
+{
+	BatchAccount *accounts;		/* by account id */
+	int			count;
+	int64	   *ids;
+	Datum		id_array;		/* bigint[] of ids */
+} AccountBatch;
+
+extern void batch_accept_states(AccountBatch *batch);
+extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
+extern void batch_load_usage(AccountBatch *batch, const RunContext *run);
+extern void batch_compute(AccountBatch *batch, RunContext *run, TimestampTz at);
+extern BatchAccount *batch_find(AccountBatch *batch, int64 account_id);
+
+#endif							/* BILLING_ACCOUNT_BATCH_H */

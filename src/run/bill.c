@@ -1,0 +1,223 @@
+/*
+ * bill.c
+ *		Billing a set of accounts in the current transaction.
+ *
+ * Lock, load, compute, write, number, remember: the one path by which runs,
+ * bill_account() and finalize_invoice() make documents.  The caller is the
+ * owner of the books, connected to SPI, in a context that it resets.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "account/account.h"
+#include "billing.h"
+#include "invoice/batch.h"
+#include "lib/errors.h"
+#include "lib/spi.h"
+#include "run/bill.h"
+
+#define STATE_COLUMNS(X) \
+	X(account_id, INT8OID, false) X(next_ordinal, INT4OID, false) X(billed_through, TIMESTAMPTZOID, false) \
+	X(recompute_from, TIMESTAMPTZOID, false) X(next_due, TIMESTAMPTZOID, false)
+
+#define X(name, type, sealed) STATE_##name,
+enum
+{
+	STATE_COLUMNS(X) STATE_COUNT
+};
+#undef X
+
+static const Column state_columns[STATE_COUNT] = {
+#define X(name, type, sealed) {#name, type, sealed},
+	STATE_COLUMNS(X)
+#undef X
+};
+
+/* Refuses instants that are out of range or too far ahead of the clock. */
+void
+bill_check_at(TimestampTz at)
+{
+	check_instant(at, "at");
+	if (at > GetCurrentTimestamp() + (int64) billing_max_future * USECS_PER_MINUTE)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_RUN_IN_FUTURE),
+				 errmsg("at %s lies too far in the future", timestamptz_to_str(at)),
+				 errdetail("billing.max_future allows %d minutes.", billing_max_future),
+				 errhint("Tests may raise billing.max_future.")));
+}
+
+/*
+ * Locks the accounts that still have something to do, in ascending order, and
+ * reads their states.  Others hold some: they are waited for or left out.
+ */
+static void
+lock_accounts(AccountBatch *batch, int64 *ids, int count, const BillOptions *options)
+{
+#define LOCK_TEXT "SELECT account_id, next_ordinal, billed_through, recompute_from FROM billing.account_state" \
+	" WHERE account_id = ANY ($1) AND (next_due <= $2 OR recompute_from IS NOT NULL OR $3)" \
+	" ORDER BY account_id FOR NO KEY UPDATE"
+	static SpiQuery wait = {.text = LOCK_TEXT, .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}};
+	static SpiQuery skip = {
+		.text = LOCK_TEXT " SKIP LOCKED", .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
+	};
+	Datum		values[3] = {array_of_int64(ids, count), TimestampTzGetDatum(options->at),
+	BoolGetDatum(options->only_invoice != 0)};
+
+	(void) query_run(options->wait ? &wait : &skip, values, NULL, false);
+	batch_accept_states(batch);
+}
+
+/* Notes which of the accounts are not in the batch: held by others, or no longer due. */
+static void
+note_skipped(const AccountBatch *batch, const int64 *ids, int count, BillResult *result)
+{
+	int			taken = 0;
+
+	if (batch->count == count)
+		return;
+	result->skipped = palloc(sizeof(int64) * count);
+	for (int i = 0; i < count; i++)
+	{
+		if (taken < batch->count && batch->ids[taken] == ids[i])
+			taken++;
+		else
+			result->skipped[result->nskipped++] = ids[i];
+	}
+}
+
+/* Takes drafts and what they carry away; they are made again. */
+static void
+delete_drafts(const AccountBatch *batch)
+{
+	static SpiQuery deletes[] = {
+		{.text = "DELETE FROM billing.charge WHERE account_id = $1 AND invoice_id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}},
+		{.text = "DELETE FROM billing.invoice_tax WHERE account_id = $1 AND invoice_id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}},
+		{.text = "DELETE FROM billing.invoice_line WHERE account_id = $1 AND invoice_id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}},
+		{.text = "DELETE FROM billing.invoice_header WHERE account_id = $1 AND id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}}
+	};
+
+	for (int i = 0; i < batch->count; i++)
+		for (int d = 0; d < batch->accounts[i].ndrafts; d++)
+		{
+			Datum		key[2] = {Int64GetDatum(batch->ids[i]), Int64GetDatum(batch->accounts[i].drafts[d].id)};
+
+			for (int k = 0; k < (int) lengthof(deletes); k++)
+				(void) query_run(&deletes[k], key, NULL, false);
+		}
+}
+
+/* Is the document finished now, or (again) a draft? */
+static bool
+finishes(const Document *document, const BillOptions *options)
+{
+	return options->finalize && (options->only_invoice == 0 || options->only_invoice == document->id);
+}
+
+/*
+ * From where the next run must compare again: differences that wait for a
+ * later document, and drafts, which every run makes anew.
+ */
+static TimestampTz
+still_to_compare(const BatchAccount *account, const BillOptions *options)
+{
+	TimestampTz from = account->deltas.postponed ? account->window.recompute_from : DT_NOEND;
+
+	for (int i = 0; i < account->documents.count; i++)
+		if (!finishes(&account->documents.documents[i], options))
+			from = Min(from, account->documents.documents[i].period_start);
+	return from;
+}
+
+/* Remembers what was billed and when the next is due. */
+static void
+store_states(const AccountBatch *batch, const BillOptions *options)
+{
+	static SpiQuery update = {
+		.text = "UPDATE billing.account_state s SET next_ordinal = n.next_ordinal, billed_through = n.billed_through,"
+		" recompute_from = n.recompute_from, next_due = n.next_due"
+		" FROM new_account_state n WHERE s.account_id = n.account_id"
+	};
+	Rows		rows;
+
+	rows_open(&rows, "account_state", state_columns, STATE_COUNT);
+	for (int i = 0; i < batch->count; i++)
+	{
+		const BatchAccount *account = &batch->accounts[i];
+		TimestampTz next_due = DT_NOEND;
+		TimestampTz recompute_from = still_to_compare(account, options);
+		Datum		values[STATE_COUNT];
+		bool		nulls[STATE_COUNT] = {false};
+
+		for (int s = 0; s < account->nsubs; s++)
+			next_due = Min(next_due, subscription_next_due(&account->subs[s], account->window.horizon));
+		values[STATE_account_id] = Int64GetDatum(batch->ids[i]);
+		values[STATE_next_ordinal] = Int32GetDatum((int32) account->next_ordinal);
+		values[STATE_billed_through] = TimestampTzGetDatum(account->window.horizon);
+		values[STATE_recompute_from] = TimestampTzGetDatum(recompute_from);
+		nulls[STATE_recompute_from] = recompute_from == DT_NOEND;
+		values[STATE_next_due] = TimestampTzGetDatum(next_due);
+		nulls[STATE_next_due] = next_due == DT_NOEND;
+		rows_put(&rows, values, nulls);
+	}
+	rows_publish(&rows);
+	(void) query_run(&update, NULL, NULL, false);
+	rows_unpublish(&rows);
+	rows_close(&rows);
+}
+
+/* Writes the documents of a computed batch. */
+static void
+write_documents(const AccountBatch *batch, const BillOptions *options, BillResult *result)
+{
+	DocumentBatch documents;
+
+	batch_open(&documents);
+	for (int i = 0; i < batch->count; i++)
+	{
+		const BatchAccount *account = &batch->accounts[i];
+
+		for (int k = 0; k < account->documents.count; k++)
+		{
+			const Document *document = &account->documents.documents[k];
+
+			batch_add(&documents, &account->terms, document, finishes(document, options));
+			result->invoice_ids[result->ninvoices++] = document->id;
+		}
+	}
+	store_states(batch, options);
+	batch_write(&documents, options->at);
+}
+
+static int
+count_documents(const AccountBatch *batch)
+{
+	int			count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+		count += batch->accounts[i].documents.count;
+	return count;
+}
+
+/*
+ * Bills those of the accounts (ascending) that are due at options->at or were
+ * edited, and fills the result.  Everything is palloc'd in the current context.
+ */
+void
+bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options, BillResult *result)
+{
+	AccountBatch batch;
+
+	lock_accounts(&batch, ids, count, options);
+	note_skipped(&batch, ids, count, result);
+	result->accounts = batch.count;
+	if (batch.count == 0)
+		return;
+	batch_load(&batch, run, options->only_invoice != 0 ? DT_NOBEGIN : options->at);
+	batch_compute(&batch, run, options->at);
+	result->invoice_ids = palloc(sizeof(int64) * Max(count_documents(&batch), 1));
+	delete_drafts(&batch);
+	write_documents(&batch, options, result);
+}

@@ -1,0 +1,74 @@
+/*
+ * compute.c
+ *		From a batch's timelines to its documents; reads usage, writes nothing.
+ */
+#include "postgres.h"
+
+#include "account/account.h"
+#include "run/account_batch.h"
+
+/* The draft that a document replaces; NULL: none. */
+static Draft *
+find_draft(BatchAccount *account, const Document *document)
+{
+	const DocumentLine *first = &document->lines[0];
+	const char *group = first->purchase_order ? first->purchase_order : "";
+
+	for (int i = 0; i < account->ndrafts; i++)
+	{
+		Draft	   *draft = &account->drafts[i];
+
+		if (!draft->taken && draft->credit_note == document->credit_note && draft->due == document->due &&
+			strcmp(draft->scope, first->scope) == 0 && strcmp(draft->billing_group, group) == 0)
+			return draft;
+	}
+	return NULL;
+}
+
+/* Gives each document the id of the draft it replaces, or a new one. */
+static void
+number_documents(BatchAccount *account)
+{
+	for (int i = 0; i < account->documents.count; i++)
+	{
+		Document   *document = &account->documents.documents[i];
+		Draft	   *draft = find_draft(account, document);
+
+		if (draft != NULL)
+		{
+			draft->taken = true;
+			document->id = draft->id;
+		}
+		else
+			document->id = make_id(account->terms.account_id, account->next_ordinal++);
+	}
+}
+
+/* Rates the pieces, takes the differences and makes documents of them. */
+static void
+compute_account(BatchAccount *account, RunContext *run, TimestampTz at)
+{
+	for (int i = 0; i < account->pieces.count; i++)
+		piece_rate(&account->pieces.pieces[i], account->terms.minor_units);
+	charge_difference(account->subs, account->nsubs, &account->window, &account->pieces,
+					  account->live, account->nlive, &account->deltas);
+	documents_build(&account->terms, run->taxes, local_date(at, account->terms.entity_tz),
+					&account->history, &account->deltas, &account->documents);
+	number_documents(account);
+}
+
+/* Fills pieces, deltas and documents of every account of a loaded batch, as of at. */
+void
+batch_compute(AccountBatch *batch, RunContext *run, TimestampTz at)
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		BatchAccount *account = &batch->accounts[i];
+
+		for (int s = 0; s < account->nsubs; s++)
+			subscription_pieces(&account->subs[s], &account->window, &account->pieces);
+	}
+	batch_load_usage(batch, run);
+	for (int i = 0; i < batch->count; i++)
+		compute_account(&batch->accounts[i], run, at);
+}

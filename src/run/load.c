@@ -1,0 +1,393 @@
+/*
+ * load.c
+ *		Timelines of a batch of accounts, from the books into structs.
+ *
+ * One query per kind of row for the whole batch, each ordered by account.
+ * What only edited accounts need (live charges, credited amounts) is asked for
+ * these alone, so an ordinary run's cost does not grow with history.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "lib/amount.h"
+#include "lib/currency.h"
+#include "lib/num.h"
+#include "lib/spi.h"
+#include "run/account_batch.h"
+
+/* An item that ended may be due up to a month later; so long it is loaded. */
+#define LATE_DUE (62 * USECS_PER_DAY)
+
+/* The account with an id of the batch. */
+BatchAccount *
+batch_find(AccountBatch *batch, int64 account_id)
+{
+	int			low = 0;
+	int			high = batch->count - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		int64		id = batch->ids[middle];
+
+		if (id == account_id)
+			return &batch->accounts[middle];
+		if (id < account_id)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	elog(ERROR, "account " INT64_FORMAT " is not in the batch", account_id);
+}
+
+/*
+ * Begins a batch with the account_state rows of the last statement:
+ * account_id, next_ordinal, billed_through, recompute_from, by account_id.
+ */
+void
+batch_accept_states(AccountBatch *batch)
+{
+	batch->count = (int) SPI_processed;
+	batch->accounts = palloc0(sizeof(BatchAccount) * Max(batch->count, 1));
+	batch->ids = palloc(sizeof(int64) * Max(batch->count, 1));
+	for (int i = 0; i < batch->count; i++)
+	{
+		BatchAccount *account = &batch->accounts[i];
+
+		batch->ids[i] = account->terms.account_id = query_int64(i, 1, 0);
+		account->next_ordinal = DatumGetInt32(query_value(i, 2));
+		account->billed_through = query_int64(i, 3, DT_NOBEGIN);
+		account->recompute_from = query_int64(i, 4, DT_NOEND);
+	}
+	batch->id_array = array_of_int64(batch->ids, batch->count);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* What documents copy from the accounts. */
+static void
+load_terms(AccountBatch *batch, RunContext *run)
+{
+	static SpiQuery query = {
+		.text = "SELECT a.account_id, a.entity, a.currency, a.tax_status, a.payment_terms_days,"
+		" coalesce(a.invoice_series, e.invoice_series), coalesce(a.credit_note_series, e.credit_note_series),"
+		" a.buyer_reference, a.metadata, jsonb_strip_nulls(jsonb_build_object('name', a.name, 'country', a.country,"
+		" 'address', nullif(a.address, '{}'), 'tax_ids', nullif(a.tax_ids, '[]'), 'email', a.email))"
+		" FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = ANY ($1)",
+		.nargs = 1, .argtypes = {INT8ARRAYOID}
+	};
+	uint64		count = query_run1(&query, run->read_only, batch->id_array);
+
+	for (uint64 i = 0; i < count; i++)
+	{
+		AccountTerms *terms = &batch_find(batch, query_int64(i, 1, 0))->terms;
+		const Entity *entity = run_entity(run, query_text(i, 2));
+
+		terms->entity = entity->code;
+		terms->entity_tz = entity->tz;
+		terms->seller = entity->snapshot;
+		terms->currency = query_text(i, 3);
+		terms->minor_units = currency_minor_units(terms->currency);
+		terms->tax_status = query_text(i, 4);
+		terms->payment_terms_days = DatumGetInt32(query_value(i, 5));
+		terms->invoice_series = query_text(i, 6);
+		terms->credit_note_series = query_text(i, 7);
+		terms->buyer_reference = query_text(i, 8);
+		terms->metadata = DatumGetJsonbPCopy(query_value(i, 9));
+		terms->buyer = DatumGetJsonbPCopy(query_value(i, 10));
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* Columns of the query in load_subscriptions. */
+enum
+{
+	S_ACCOUNT = 1, S_ID, S_START, S_END, S_PURCHASE_ORDER, S_METADATA, S_VERSION, S_ANCHOR, S_TIME_ZONE,
+	S_BILLING_DAY, S_FIRST_PERIOD, S_ITEM, S_ITEM_START, S_ITEM_END, S_PRICE, S_PRICE_VERSION, S_QUANTITY
+};
+
+static void
+fill_subscription(Subscription *sub, int row)
+{
+	char	   *first_period = query_text(row, S_FIRST_PERIOD);
+
+	sub->id = query_int64(row, S_ID, 0);
+	sub->start = query_int64(row, S_START, 0);
+	sub->end = query_int64(row, S_END, DT_NOEND);
+	sub->version = DatumGetInt32(query_value(row, S_VERSION));
+	sub->first_period_set = strcmp(first_period, "prorate") != 0;
+	sub->first_period = strcmp(first_period, "free") == 0 ? SIDE_NONE : SIDE_FULL;
+	sub->purchase_order = query_text(row, S_PURCHASE_ORDER);
+	sub->metadata = DatumGetJsonbPCopy(query_value(row, S_METADATA));
+}
+
+static void
+fill_item(SubscriptionItem *item, const Subscription *sub, RunContext *run, int row)
+{
+	char	   *time_zone = query_text(row, S_TIME_ZONE);
+	char	   *price = query_text(row, S_PRICE);
+	int			price_version = DatumGetInt32(query_value(row, S_PRICE_VERSION));
+	TimestampTz anchor = query_int64(row, S_ANCHOR, 0);
+	bool		isnull;
+	Datum		value = query_datum(row, S_BILLING_DAY, &isnull);
+	int			billing_day = isnull ? 0 : DatumGetInt32(value);
+	SPITupleTable *rows = SPI_tuptable;
+
+	item->subscription = sub;
+	item->id = query_int64(row, S_ITEM, 0);
+	item->start = query_int64(row, S_ITEM_START, 0);
+	item->end = Min(query_int64(row, S_ITEM_END, DT_NOEND), sub->end);
+	value = query_datum(row, S_QUANTITY, &isnull);
+	item->quantity = isnull ? NULL : DatumGetNumericCopy(value);
+	item->price = run_price(run, price, price_version);
+	SPI_tuptable = rows;
+	schedule_init(&item->schedule, anchor, &item->price->every, time_zone, billing_day);
+}
+
+/*
+ * Subscriptions and items, one row per item.  Both arrays of an account are
+ * sized by counting its rows ahead.
+ */
+static void
+load_subscriptions(AccountBatch *batch, RunContext *run)
+{
+	static SpiQuery query = {
+		.text = "SELECT s.account_id, s.id, s.start_at, s.end_at, s.purchase_order, s.metadata, v.version, v.anchor,"
+		" v.time_zone, v.billing_day, v.first_period, i.id, i.start_at, i.end_at, t.price, t.price_version, t.quantity"
+		" FROM billing.subscription s"
+		" JOIN billing.schedule_version v ON v.account_id = s.account_id AND v.subscription_id = s.id"
+		" JOIN billing.subscription_item i ON i.account_id = s.account_id AND i.subscription_id = s.id"
+		" JOIN billing.item_version t ON t.account_id = i.account_id AND t.item_id = i.id"
+		" WHERE s.account_id = ANY ($1) AND (s.end_at IS NULL OR s.end_at > $2)"
+		" ORDER BY s.account_id, s.id, i.id",
+		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+	};
+	TimestampTz low = DT_NOEND;
+	Datum		values[2] = {batch->id_array};
+	int			count;
+
+	for (int i = 0; i < batch->count; i++)
+		low = Min(low, Min(batch->accounts[i].window.billed_through, batch->accounts[i].window.recompute_from));
+	values[1] = TimestampTzGetDatum(TIMESTAMP_NOT_FINITE(low) ? DT_NOBEGIN : low - LATE_DUE);
+	count = (int) query_run(&query, values, NULL, run->read_only);
+	for (int row = 0; row < count;)
+	{
+		int64		account_id = query_int64(row, S_ACCOUNT, 0);
+		BatchAccount *account = batch_find(batch, account_id);
+		int			end = row;
+
+		while (end < count && query_int64(end, S_ACCOUNT, 0) == account_id)
+			end++;
+		account->subs = palloc0(sizeof(Subscription) * (end - row));
+		for (SubscriptionItem *item = palloc0(sizeof(SubscriptionItem) * (end - row)); row < end; row++, item++)
+		{
+			Subscription *sub = &account->subs[Max(account->nsubs - 1, 0)];
+
+			if (account->nsubs == 0 || sub->id != query_int64(row, S_ID, 0))
+			{
+				sub = &account->subs[account->nsubs++];
+				fill_subscription(sub, row);
+				sub->items = item;
+			}
+			fill_item(item, sub, run, row);
+			sub->nitems++;
+		}
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* Drafts of the accounts: what they carry is compared again. */
+static void
+load_drafts(AccountBatch *batch, const RunContext *run)
+{
+	static SpiQuery query = {
+		.text = "SELECT h.account_id, h.id, h.kind = 'credit_note', h.billed_at, h.tax_scope, h.billing_group,"
+		" (SELECT min(c.period_start) FROM billing.charge c WHERE c.account_id = h.account_id AND c.invoice_id = h.id)"
+		" FROM billing.invoice_header h WHERE h.account_id = ANY ($1) AND h.status = 'draft' ORDER BY 1, 2",
+		.nargs = 1, .argtypes = {INT8ARRAYOID}
+	};
+	int			count = (int) query_run1(&query, run->read_only, batch->id_array);
+
+	for (int row = 0; row < count; row++)
+	{
+		BatchAccount *account = batch_find(batch, query_int64(row, 1, 0));
+		Draft	   *draft;
+
+		if (account->drafts == NULL)
+			account->drafts = palloc0(sizeof(Draft) * count);
+		draft = &account->drafts[account->ndrafts++];
+		draft->id = query_int64(row, 2, 0);
+		draft->credit_note = DatumGetBool(query_value(row, 3));
+		draft->due = query_int64(row, 4, 0);
+		draft->scope = query_text(row, 5);
+		draft->billing_group = query_text(row, 6);
+		account->window.billed_through = Min(account->window.billed_through, draft->due - 1);
+		account->window.recompute_from = Min(account->window.recompute_from, query_int64(row, 7, DT_NOEND));
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* Columns of the query in load_live. */
+enum
+{
+	L_ACCOUNT = 1, L_ITEM, L_SUBSCRIPTION, L_START, L_END, L_REVISION, L_VERSION, L_PERIOD, L_AMOUNT, L_GRANTED,
+	L_QUANTITY, L_PRICE, L_PRICE_VERSION, L_ORIGIN, L_ORIGIN_LINE, L_CATEGORY, L_RATE, L_REASON
+};
+
+static void
+fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
+{
+	bool		isnull;
+	Datum		quantity = query_datum(row, L_QUANTITY, &isnull);
+	SPITupleTable *rows = SPI_tuptable;
+
+	live->item_id = query_int64(row, L_ITEM, 0);
+	live->subscription_id = query_int64(row, L_SUBSCRIPTION, 0);
+	live->start = query_int64(row, L_START, 0);
+	live->end = query_int64(row, L_END, 0);
+	live->revision = DatumGetInt32(query_value(row, L_REVISION));
+	live->version = DatumGetInt32(query_value(row, L_VERSION));
+	live->period_no = query_int64(row, L_PERIOD, 0);
+	live->amount = amount_round(DatumGetNumeric(query_value(row, L_AMOUNT)), minor_units);
+	live->granted = amount_round(DatumGetNumeric(query_value(row, L_GRANTED)), minor_units);
+	live->quantity = isnull ? NULL : DatumGetNumericCopy(quantity);
+	live->origin_invoice = query_int64(row, L_ORIGIN, 0);
+	live->origin_line = DatumGetInt32(query_value(row, L_ORIGIN_LINE));
+	live->tax_category = query_text(row, L_CATEGORY);
+	live->tax_rate = DatumGetNumericCopy(query_value(row, L_RATE));
+	live->tax_reason = query_text(row, L_REASON);
+	live->price = run_price(run, query_text(row, L_PRICE), DatumGetInt32(query_value(row, L_PRICE_VERSION)));
+	SPI_tuptable = rows;
+}
+
+/*
+ * Live charges that may differ: of the edited accounts, whose range ends after
+ * the earliest edit.  What only drafts carry does not count.
+ */
+static void
+load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
+{
+	static SpiQuery query = {
+		.text = "SELECT c.account_id, c.item_id, c.subscription_id, c.period_start, c.period_end, c.revision,"
+		" c.schedule_version, c.period_no, c.amount, c.granted, c.quantity, c.price, c.price_version,"
+		" coalesce(l.corrects_invoice_id, l.invoice_id), coalesce(l.corrects_line_no, l.line_no),"
+		" l.tax_category, l.tax_rate, l.tax_reason FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
+		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
+		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
+		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"
+		" JOIN billing.invoice_line l ON l.account_id = c.account_id AND l.invoice_id = c.invoice_id AND l.line_no = c.line_no"
+		" ORDER BY c.account_id, c.item_id, c.period_start",
+		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {edited, TimestampTzGetDatum(from)};
+	int			count = (int) query_run(&query, values, NULL, run->read_only);
+
+	for (int row = 0; row < count; row++)
+	{
+		BatchAccount *account = batch_find(batch, query_int64(row, L_ACCOUNT, 0));
+
+		if (account->live == NULL)
+			account->live = palloc0(sizeof(LiveCharge) * (count - row));
+		fill_live(&account->live[account->nlive++], run, account->terms.minor_units, row);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* The documents that live charges stand on, and what was credited of them. */
+static void
+load_history(AccountBatch *batch, const RunContext *run, Datum edited)
+{
+	static SpiQuery origins = {
+		.text = "SELECT account_id, id, status IN ('paid', 'void'), total + rounding_amount - amount_paid - amount_credited"
+		" FROM billing.invoice_header WHERE account_id = ANY ($1) AND kind = 'invoice' AND status <> 'draft' ORDER BY 1, 2",
+		.nargs = 1, .argtypes = {INT8ARRAYOID}
+	};
+	static SpiQuery credited = {
+		.text = "SELECT l.account_id, l.corrects_invoice_id, l.tax_category, l.tax_rate, l.tax_inclusive, sum(l.amount)"
+		" FROM billing.invoice_header h JOIN billing.invoice_line l ON l.account_id = h.account_id AND l.invoice_id = h.id"
+		" WHERE h.account_id = ANY ($1) AND h.kind = 'credit_note' AND h.status <> 'draft' GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2",
+		.nargs = 1, .argtypes = {INT8ARRAYOID}
+	};
+	int			count = (int) query_run1(&origins, run->read_only, edited);
+
+	for (int row = 0; row < count; row++)
+	{
+		BatchAccount *account = batch_find(batch, query_int64(row, 1, 0));
+		CorrectionHistory *history = &account->history;
+
+		if (history->origins == NULL)
+			history->origins = palloc0(sizeof(OriginDocument) * (count - row));
+		history->origins[history->norigins++] = (OriginDocument)
+		{
+			.id = query_int64(row, 2, 0), .settled = DatumGetBool(query_value(row, 3)),
+				.amount_due = amount_round(DatumGetNumeric(query_value(row, 4)), account->terms.minor_units)
+		};
+	}
+	SPI_freetuptable(SPI_tuptable);
+	count = (int) query_run1(&credited, run->read_only, edited);
+	for (int row = 0; row < count; row++)
+	{
+		BatchAccount *account = batch_find(batch, query_int64(row, 1, 0));
+		CorrectionHistory *history = &account->history;
+
+		if (history->credited == NULL)
+			history->credited = palloc0(sizeof(CreditedBefore) * (count - row));
+		history->credited[history->ncredited++] = (CreditedBefore)
+		{
+			.invoice_id = query_int64(row, 2, 0), .category = query_text(row, 3),
+				.rate = DatumGetNumericCopy(query_value(row, 4)), .inclusive = DatumGetBool(query_value(row, 5)),
+				.amount = amount_round(DatumGetNumeric(query_value(row, 6)), account->terms.minor_units)
+		};
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* The longest interval of any item that is loaded: how far back a range may begin. */
+static TimestampTz
+earliest_range(const AccountBatch *batch)
+{
+	TimestampTz from = DT_NOEND;
+
+	for (int i = 0; i < batch->count; i++)
+		for (int s = 0; s < batch->accounts[i].nsubs; s++)
+			for (int k = 0; k < batch->accounts[i].subs[s].nitems; k++)
+			{
+				const SubscriptionItem *item = &batch->accounts[i].subs[s].items[k];
+				TimestampTz low = Max(batch->accounts[i].window.recompute_from, item->start);
+
+				if (batch->accounts[i].window.recompute_from < DT_NOEND)
+					from = Min(from, schedule_start(&item->schedule, schedule_period_at(&item->schedule, low) - 1));
+			}
+	return from;
+}
+
+/* Loads everything but usage; the states are there. */
+void
+batch_load(AccountBatch *batch, RunContext *run, TimestampTz at)
+{
+	int64	   *edited = palloc(sizeof(int64) * Max(batch->count, 1));
+	int			nedited = 0;
+
+	for (int i = 0; i < batch->count; i++)
+		batch->accounts[i].window = (Window)
+	{
+		.billed_through = batch->accounts[i].billed_through,
+			.recompute_from = batch->accounts[i].recompute_from,
+			.horizon = Max(at, batch->accounts[i].billed_through)
+	};
+	load_drafts(batch, run);
+	load_terms(batch, run);
+	load_subscriptions(batch, run);
+	for (int i = 0; i < batch->count; i++)
+		if (batch->accounts[i].window.recompute_from < DT_NOEND)
+			edited[nedited++] = batch->ids[i];
+	if (nedited > 0)
+	{
+		Datum		ids = array_of_int64(edited, nedited);
+
+		load_live(batch, run, ids, earliest_range(batch));
+		load_history(batch, run, ids);
+	}
+}

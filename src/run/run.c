@@ -1,0 +1,449 @@
+/*
+ * run.c
+ *		The bill run: a procedure that commits batch by batch.
+ *
+ * The work list is table run_batch, so a killed run leaves only what it had
+ * not committed, and the next one finds that by its accounts still being due.
+ * No portal, tuple table or snapshot lives across a commit: each batch is a new
+ * query by account id.  A batch runs in a subtransaction; one that fails is
+ * halved until the bad account stands alone, which is parked in run_error.
+ * Inside a transaction block everything happens in the caller's transaction.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "account/account.h"
+#include "lib/errors.h"
+#include "lib/gate.h"
+#include "lib/spi.h"
+#include "run/bill.h"
+
+#define NOTICE_INTERVAL (5 * USECS_PER_SEC)
+#define MAX_BATCH_SIZE 100000
+#define DUE "(s.next_due <= $1 OR s.recompute_from IS NOT NULL) AND ($2 IS NULL OR s.entity = $2)"
+
+typedef struct BillRun
+{
+	BillOptions options;
+	const char *entity;			/* NULL: all */
+	int			batch_size;
+	bool		atomic;			/* in a transaction block: no commits */
+	BooksScope	scope;
+	RunContext *context;
+	MemoryContext batch_context;	/* reset after each batch */
+	int64		id;
+	int64		total;			/* accounts due at the start */
+	int64		done;
+	int64		documents;
+	int64		errors;
+	int64	   *skipped;		/* accounts that others held: swept at the end */
+	int			nskipped;
+	TimestampTz last_notice;
+} BillRun;
+
+PG_FUNCTION_INFO_V1(billing_bill_run);
+
+/* Ends the transaction, where that is allowed, and begins the next as the owner. */
+static void
+commit_step(BillRun *run)
+{
+	if (run->atomic)
+		return;
+	books_leave(&run->scope);
+	SPI_commit();
+	SPI_start_transaction();
+	books_become_owner(&run->scope);
+	MemoryContextSwitchTo(run->batch_context);
+}
+
+/* Arguments of the statements that list due accounts. */
+static void
+due_arguments(const BillRun *run, Datum *values, char *nulls)
+{
+	values[0] = TimestampTzGetDatum(run->options.at);
+	values[1] = run->entity ? CStringGetTextDatum(run->entity) : (Datum) 0;
+	nulls[0] = ' ';
+	nulls[1] = run->entity ? ' ' : 'n';
+}
+
+/* Runs whose server process is gone were interrupted. */
+static void
+mark_interrupted(void)
+{
+	static SpiQuery running = {.text = "SELECT id, pid FROM billing.run WHERE status = 'running' FOR UPDATE SKIP LOCKED"};
+	static SpiQuery mark = {
+		.text = "UPDATE billing.run SET status = 'interrupted', finished_at = now() WHERE id = $1",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	int			count = (int) query_run(&running, NULL, NULL, false);
+	int64	   *ids = palloc(sizeof(int64) * Max(count, 1));
+	int			ngone = 0;
+
+	for (int i = 0; i < count; i++)
+		if (BackendPidGetProc(DatumGetInt32(query_value(i, 2))) == NULL || DatumGetInt32(query_value(i, 2)) == MyProcPid)
+			ids[ngone++] = query_int64(i, 1, 0);
+	for (int i = 0; i < ngone; i++)
+		(void) query_run1(&mark, false, Int64GetDatum(ids[i]));
+}
+
+/* Enters the run and its work list; returns nothing but what run then holds. */
+static void
+list_work(BillRun *run)
+{
+	static SpiQuery enter = {
+		.text = "INSERT INTO billing.run (procedure, at, entity, finalize, batch_size, status, started_at, pid)"
+		" VALUES ('bill_run', $1, $2, $3, $4, 'running', clock_timestamp(), pg_backend_pid()) RETURNING id",
+		.nargs = 4, .argtypes = {TIMESTAMPTZOID, TEXTOID, BOOLOID, INT4OID}
+	};
+	static SpiQuery list = {
+		.text = "WITH due AS (SELECT s.account_id, (row_number() OVER (ORDER BY s.account_id) - 1) / $4 AS n"
+		" FROM billing.account_state s WHERE " DUE "), batch AS (INSERT INTO billing.run_batch"
+		" (run_id, batch_no, first_account_id, last_account_id, accounts)"
+		" SELECT $3, n + 1, min(account_id), max(account_id), count(*) FROM due GROUP BY n RETURNING accounts),"
+		" worker AS (INSERT INTO billing.run_worker (run_id, worker, pid, phase, updated_at)"
+		" VALUES ($3, 0, pg_backend_pid(), 'billing', clock_timestamp()))"
+		" UPDATE billing.run SET accounts = (SELECT coalesce(sum(accounts), 0) FROM batch) WHERE id = $3 RETURNING accounts",
+		.nargs = 4, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID, INT4OID}
+	};
+	Datum		values[4];
+	char		nulls[4] = "    ";
+
+	due_arguments(run, values, nulls);
+	values[2] = BoolGetDatum(run->options.finalize);
+	values[3] = Int32GetDatum(run->batch_size);
+	(void) query_run(&enter, values, nulls, false);
+	run->id = query_int64(0, 1, 0);
+	values[2] = Int64GetDatum(run->id);
+	(void) query_run(&list, values, nulls, false);
+	run->total = query_int64(0, 1, 0);
+}
+
+/* Enters an account that cannot be billed. */
+static void
+park(BillRun *run, int64 account_id, const ErrorData *error)
+{
+	static SpiQuery insert = {
+		.text = "INSERT INTO billing.run_error (run_id, account_id, sqlstate, message, detail, hint, context, occurred_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp()) ON CONFLICT DO NOTHING",
+		.nargs = 7, .argtypes = {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	const char *texts[4] = {error->message, error->detail, error->hint, error->context};
+	Datum		values[7] = {Int64GetDatum(run->id), Int64GetDatum(account_id),
+	CStringGetTextDatum(unpack_sql_state(error->sqlerrcode))};
+	char		nulls[8] = "       ";
+
+	for (int i = 0; i < 4; i++)
+	{
+		if (texts[i] == NULL)
+			nulls[3 + i] = 'n';
+		else
+			values[3 + i] = CStringGetTextDatum(texts[i]);
+	}
+	(void) query_run(&insert, values, nulls, false);
+	run->errors++;
+}
+
+/* Does the error say something of the account, rather than of the server or the session? */
+static bool
+is_about_account(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category != ERRCODE_CONNECTION_EXCEPTION && category != ERRCODE_INVALID_TRANSACTION_STATE &&
+		category != ERRCODE_TRANSACTION_ROLLBACK && category != ERRCODE_INSUFFICIENT_RESOURCES &&
+		category != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE && category != ERRCODE_OPERATOR_INTERVENTION &&
+		category != ERRCODE_SYSTEM_ERROR && category != ERRCODE_INTERNAL_ERROR &&
+		category != ERRCODE_CONFIG_FILE_ERROR && sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE;
+}
+
+/* Passing trouble with others' locks: the batch is tried again. */
+static bool
+is_passing(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+}
+
+/* Keeps the accounts that were left out until the sweep, beyond the batch's context. */
+static void
+remember_skipped(BillRun *run, const BillResult *result)
+{
+	int			total = run->nskipped + result->nskipped;
+
+	if (result->nskipped == 0)
+		return;
+	if (run->skipped == NULL)
+		run->skipped = MemoryContextAlloc(PortalContext, sizeof(int64) * total);
+	else
+		run->skipped = repalloc(run->skipped, sizeof(int64) * total);
+	memcpy(run->skipped + run->nskipped, result->skipped, sizeof(int64) * result->nskipped);
+	run->nskipped = total;
+}
+
+/*
+ * Bills accounts in a subtransaction.  True when it worked; else everything
+ * they did is undone and *error is what went wrong.
+ */
+static bool
+try_accounts(BillRun *run, int64 *ids, int count, bool wait, ErrorData **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	BillOptions options = run->options;
+	BillResult	result = {0};
+	volatile bool worked = false;
+
+	options.wait = wait;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		/* A connection of its own, so that an error also forgets published rows. */
+		SPI_connect();
+		MemoryContextSwitchTo(context);
+		for (int i = 0; wait && i < count; i++)
+			account_lock(ids[i]);
+		bill_accounts(run->context, ids, count, &options, &result);
+		SPI_finish();
+		ReleaseCurrentSubTransaction();
+		worked = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		account_series_released();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (worked)
+	{
+		run->done += result.accounts;
+		run->documents += result.ninvoices;
+		if (!wait)
+			remember_skipped(run, &result);
+	}
+	return worked;
+}
+
+/* Bills accounts; parks those that cannot be billed. */
+static void
+bill_range(BillRun *run, int64 *ids, int count, bool wait)
+{
+	ErrorData  *error;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (try_accounts(run, ids, count, wait, &error))
+			return;
+		if (is_passing(error->sqlerrcode))
+			continue;
+		if (!is_about_account(error->sqlerrcode))
+			ReThrowError(error);
+		break;
+	}
+	if (count == 1)
+	{
+		park(run, ids[0], error);
+		return;
+	}
+	bill_range(run, ids, count / 2, wait);
+	bill_range(run, ids + count / 2, count - count / 2, wait);
+}
+
+/* The first column of the last result as ids. */
+static int64 *
+result_ids(int count)
+{
+	int64	   *ids = palloc(sizeof(int64) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+		ids[i] = query_int64(i, 1, 0);
+	return ids;
+}
+
+/* Tells watchers in table run_worker, and now and then the caller, how far the run is. */
+static void
+report_progress(BillRun *run, const char *phase)
+{
+	static SpiQuery update = {
+		.text = "UPDATE billing.run_worker SET phase = $2, done = $3, documents = $4, errors = $5,"
+		" updated_at = clock_timestamp() WHERE run_id = $1 AND worker = 0",
+		.nargs = 5, .argtypes = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID}
+	};
+	Datum		values[5] = {Int64GetDatum(run->id), CStringGetTextDatum(phase), Int64GetDatum(run->done),
+	Int64GetDatum(run->documents), Int64GetDatum(run->errors)};
+	TimestampTz now = GetCurrentTimestamp();
+
+	(void) query_run(&update, values, NULL, false);
+	if (now < run->last_notice + NOTICE_INTERVAL)
+		return;
+	run->last_notice = now;
+	ereport(NOTICE,
+			(errmsg("bill run " INT64_FORMAT ": " INT64_FORMAT " of " INT64_FORMAT " accounts, " INT64_FORMAT " documents",
+					run->id, run->done, run->total, run->documents)));
+}
+
+/* Claims and bills one batch; false when none is left. */
+static bool
+bill_next_batch(BillRun *run)
+{
+	static SpiQuery claim = {
+		.text = "SELECT batch_no, first_account_id, last_account_id FROM billing.run_batch"
+		" WHERE run_id = $1 AND status = 'pending' ORDER BY batch_no LIMIT 1 FOR UPDATE SKIP LOCKED",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	static SpiQuery members = {
+		.text = "SELECT s.account_id FROM billing.account_state s WHERE " DUE
+		" AND s.account_id BETWEEN $3 AND $4 ORDER BY 1",
+		.nargs = 4, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID}
+	};
+	static SpiQuery finish = {
+		.text = "UPDATE billing.run_batch SET status = 'done' WHERE run_id = $1 AND batch_no = $2",
+		.nargs = 2, .argtypes = {INT8OID, INT4OID}
+	};
+	Datum		values[4];
+	char		nulls[4] = "    ";
+	Datum		key[2] = {Int64GetDatum(run->id)};
+	int			count;
+
+	if (query_run1(&claim, false, Int64GetDatum(run->id)) == 0)
+		return false;
+	key[1] = query_value(0, 1);
+	due_arguments(run, values, nulls);
+	values[2] = query_value(0, 2);
+	values[3] = query_value(0, 3);
+	count = (int) query_run(&members, values, nulls, false);
+	if (count > 0)
+		bill_range(run, result_ids(count), count, false);
+	(void) query_run(&finish, key, NULL, false);
+	report_progress(run, "billing");
+	return true;
+}
+
+/* Bills the accounts that others held before, from the given one on; they are waited for. */
+static int
+sweep_batch(BillRun *run, int from)
+{
+	int			count = Min(run->batch_size, run->nskipped - from);
+
+	bill_range(run, run->skipped + from, count, true);
+	report_progress(run, "sweeping");
+	return from + count;
+}
+
+/* Notes how the run ended. */
+static void
+finish_run(BillRun *run)
+{
+	static SpiQuery update = {
+		.text = "UPDATE billing.run SET status = 'finished', finished_at = clock_timestamp(), done = $2, documents = $3,"
+		" errors = $4 WHERE id = $1",
+		.nargs = 4, .argtypes = {INT8OID, INT8OID, INT8OID, INT8OID}
+	};
+	Datum		values[4] = {Int64GetDatum(run->id), Int64GetDatum(run->done), Int64GetDatum(run->documents),
+	Int64GetDatum(run->errors)};
+
+	report_progress(run, "done");
+	(void) query_run(&update, values, NULL, false);
+	if (run->errors > 0)
+		ereport(WARNING,
+				(errmsg("bill run " INT64_FORMAT " could not bill " INT64_FORMAT " accounts", run->id, run->errors),
+				 errhint("See billing.run_error; they stay due.")));
+}
+
+/* All batches, then what others held. */
+static void
+bill_everything(BillRun *run)
+{
+	bool		more = true;
+
+	MemoryContextSwitchTo(run->batch_context);
+	while (more)
+	{
+		more = bill_next_batch(run);
+		commit_step(run);
+		MemoryContextReset(run->batch_context);
+	}
+	for (int from = 0; from < run->nskipped;)
+	{
+		from = sweep_batch(run, from);
+		commit_step(run);
+		MemoryContextReset(run->batch_context);
+	}
+	finish_run(run);
+}
+
+/* Checks the arguments of bill_run and copies them to where they outlive commits. */
+static void
+take_arguments(FunctionCallInfo fcinfo, BillRun *run)
+{
+	MemoryContext old = MemoryContextSwitchTo(PortalContext);
+	int			workers = PG_ARGISNULL(1) ? 1 : PG_GETARG_INT32(1);
+
+	run->options.at = PG_ARGISNULL(0) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(0);
+	run->batch_size = PG_ARGISNULL(2) ? 1000 : PG_GETARG_INT32(2);
+	run->entity = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
+	run->options.finalize = PG_ARGISNULL(4) ? true : PG_GETARG_BOOL(4);
+	MemoryContextSwitchTo(old);
+	bill_check_at(run->options.at);
+	if (workers < 1 || run->batch_size < 1 || run->batch_size > MAX_BATCH_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
+				 errmsg("%s must be positive", workers < 1 ? "workers" : "batch_size"),
+				 errdetail("A batch has at most %d accounts.", MAX_BATCH_SIZE)));
+	if (workers > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a bill run with several workers is not supported"),
+				 errhint("Call bill_run from several sessions at once: they share the accounts that are due.")));
+}
+
+/*
+ * billing.bill_run(at, workers, batch_size, entity, finalize): commits after
+ * each batch, except in a transaction block.
+ */
+Datum
+billing_bill_run(PG_FUNCTION_ARGS)
+{
+	BillRun    *run = MemoryContextAllocZero(PortalContext, sizeof(BillRun));
+	MemoryContext old = CurrentMemoryContext;
+
+	run->atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
+					!castNode(CallContext, fcinfo->context)->atomic);
+	take_arguments(fcinfo, run);
+	run->last_notice = GetCurrentTimestamp();
+	SPI_connect_ext(run->atomic ? 0 : SPI_OPT_NONATOMIC);
+	books_become_owner(&run->scope);
+	books_check(true);
+	books_authorize(&run->scope, ACCESS_OPERATOR, 0, run->entity);
+	if (run->atomic)
+		ereport(NOTICE,
+				(errmsg("bill run in a transaction block: its documents stay or go with the transaction")));
+	run->batch_context = AllocSetContextCreate(PortalContext, "billing batch", ALLOCSET_DEFAULT_SIZES);
+	run->context = run_context_create(PortalContext, false);
+	mark_interrupted();
+	list_work(run);
+	commit_step(run);
+	bill_everything(run);
+	books_leave(&run->scope);
+	SPI_finish();
+	MemoryContextSwitchTo(old);
+	run_context_destroy(run->context);
+	MemoryContextDelete(run->batch_context);
+	PG_RETURN_VOID();
+}

@@ -20,11 +20,13 @@
 
 /*
  * Runs a statement with its saved plan; rows stay in SPI_tuptable.  Returns
- * how many were processed.  The caller is connected to SPI.
+ * how many were processed.  The caller is connected to SPI, and stays in its
+ * memory context: SPI would leave it in that of the innermost connection.
  */
 uint64
 query_run(SpiQuery *query, Datum *values, const char *nulls, bool read_only)
 {
+	MemoryContext context = CurrentMemoryContext;
 	int			rc;
 
 	if (query->plan == NULL)
@@ -36,6 +38,7 @@ query_run(SpiQuery *query, Datum *values, const char *nulls, bool read_only)
 		query->plan = plan;
 	}
 	rc = SPI_execute_plan(query->plan, values, nulls, read_only, 0);
+	MemoryContextSwitchTo(context);
 	if (rc < 0)
 		elog(ERROR, "could not execute \"%s\": %s", query->text, SPI_result_code_string(rc));
 	return SPI_processed;
@@ -196,10 +199,12 @@ rows_insert(Rows *rows)
 {
 	if (rows->count > 0)
 	{
+		MemoryContext context = CurrentMemoryContext;
 		int			rc;
 
 		rows_publish(rows);
 		rc = SPI_execute_plan(insert_plan(rows), NULL, NULL, false, 0);
+		MemoryContextSwitchTo(context);
 		if (rc != SPI_OK_INSERT)
 			elog(ERROR, "could not insert into \"%s\": %s", rows->table, SPI_result_code_string(rc));
 		rows_unpublish(rows);

@@ -66,20 +66,18 @@ CREATE FUNCTION billing_internal.create_account(name text, external_id text, ent
 DECLARE
     seller billing.entity;
     result bigint;
-    stray text;
 BEGIN
     SELECT * INTO seller FROM billing.entity e WHERE e.code = billing_internal.the_entity(create_account.entity);
     PERFORM billing_internal.check_currency(coalesce(currency, seller.currency)),
-            billing_internal.check_time_zone(coalesce(time_zone, seller.time_zone));
-    SELECT s INTO stray FROM unnest(ARRAY[invoice_series, credit_note_series]) s
-     WHERE s IS NOT NULL AND NOT EXISTS (SELECT FROM billing.series r WHERE r.code = s AND r.entity = seller.code);
-    IF FOUND THEN
-        PERFORM billing_internal.fail('unknown_series', format('entity "%s" has no series "%s"', seller.code, stray));
-    END IF;
-    IF name = '' THEN
-        PERFORM billing_internal.fail('invalid_argument', 'name must not be empty');
-    END IF;
+            billing_internal.check_time_zone(coalesce(time_zone, seller.time_zone)),
+            billing_internal.check_series(seller.code, invoice_series), billing_internal.check_series(seller.code, credit_note_series),
+            billing_internal.check_not_empty(name, 'name'), billing_internal.check_not_empty(external_id, 'external_id'),
+            billing_internal.check_not_empty(tax_status, 'tax_status'), billing_internal.check_country(country),
+            billing_internal.check_between(payment_terms_days, 'payment_terms_days', 0, 3650);
     result := nextval('billing.account_id_seq');
+    IF result > 536870911 THEN
+        PERFORM billing_internal.fail('id_overflow', 'all numbers of accounts are used up');
+    END IF;
     INSERT INTO billing.account (account_id, entity, name, external_id, currency, time_zone, tax_status, payment_terms_days,
                                  email, country, address, tax_ids, buyer_reference, invoice_series, credit_note_series, metadata)
     VALUES (result, seller.code, name, external_id, coalesce(currency, seller.currency), coalesce(time_zone, seller.time_zone),
@@ -95,23 +93,32 @@ END $$;
 COMMENT ON FUNCTION billing_internal.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, jsonb, text) IS
     'body of billing.create_account';
 
--- Refuses an element of a bulk call that has a key which the single call does not know.
+-- Refuses an element of a bulk call that has a key which the single call does not know, or a value
+-- of another type: text would take any JSON.
 CREATE FUNCTION billing_internal.check_bulk(element jsonb, call text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known text[] := (SELECT p.proargnames FROM pg_proc p WHERE p.pronamespace = 'billing'::regnamespace AND p.proname = call);
     stray text;
+    expected regtype;
 BEGIN
     IF jsonb_typeof(element) <> 'object' THEN
         PERFORM billing_internal.fail('invalid_argument', 'every element must be an object');
     END IF;
-    SELECT k INTO stray FROM jsonb_object_keys(element) k WHERE k <> ALL (known) OR k = 'idempotency_key' LIMIT 1;
+    SELECT e.key, a.type INTO stray, expected
+      FROM jsonb_each(element) e
+      LEFT JOIN (SELECT u.name, u.type FROM pg_proc p, unnest(p.proargnames, p.proargtypes::oid[]) u (name, type)
+                  WHERE p.pronamespace = 'billing'::regnamespace AND p.proname = call AND u.name <> 'idempotency_key') a ON a.name = e.key
+     WHERE a.type IS NULL
+        OR jsonb_typeof(e.value) NOT IN ('null', 'string', CASE WHEN a.type IN ('int'::regtype, 'bigint'::regtype, 'numeric'::regtype) THEN 'number' ELSE 'string' END)
+           AND a.type <> 'jsonb'::regtype
+     LIMIT 1;
     IF FOUND THEN
-        PERFORM billing_internal.fail('invalid_argument', format('unknown key "%s"', stray),
-                                      format('Elements have the arguments of %s() as keys.', call));
+        PERFORM billing_internal.fail('invalid_argument',
+            CASE WHEN expected IS NULL THEN format('unknown key "%s"', stray) ELSE format('value of key "%s" is not of type %s', stray, expected) END,
+            format('Elements have the arguments of %s() as keys.', call));
     END IF;
 END $$;
-COMMENT ON FUNCTION billing_internal.check_bulk(jsonb, text) IS 'refuses an element of a bulk call with a key that the single call does not know';
+COMMENT ON FUNCTION billing_internal.check_bulk(jsonb, text) IS 'refuses an element of a bulk call with a key or a type of value that the single call does not know';
 
 CREATE FUNCTION billing.create_accounts(accounts jsonb) RETURNS SETOF bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
@@ -131,8 +138,9 @@ BEGIN
             PERFORM billing_internal.fail('null_value_not_allowed', 'every account must have a name');
         END IF;
         RETURN NEXT billing_internal.create_account(a->>'name', a->>'external_id', a->>'entity', a->>'currency', a->>'time_zone',
-            a->>'country', a->'address', a->'tax_ids', a->>'tax_status', a->>'email', (a->>'payment_terms_days')::int,
-            a->>'buyer_reference', a->>'invoice_series', a->>'credit_note_series', a->'metadata', NULL);
+            a->>'country', nullif(a->'address', 'null'), nullif(a->'tax_ids', 'null'), a->>'tax_status', a->>'email',
+            (a->>'payment_terms_days')::int, a->>'buyer_reference', a->>'invoice_series', a->>'credit_note_series',
+            nullif(a->'metadata', 'null'), NULL);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_accounts(jsonb) IS 'body of billing.create_accounts';

@@ -1,4 +1,4 @@
-CREATE SEQUENCE IF NOT EXISTS billing.account_id_seq MAXVALUE 536870911;
+CREATE SEQUENCE IF NOT EXISTS billing.account_id_seq;
 COMMENT ON SEQUENCE billing.account_id_seq IS 'numbers of accounts';
 
 CREATE TABLE IF NOT EXISTS billing.account ( -- customers: who pays

@@ -16,22 +16,37 @@ COMMENT ON FUNCTION billing_internal.entity_check() IS 'checks an entity and nam
 CREATE FUNCTION billing_internal.entity_make_series() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO billing.series (code, entity, format, restart_yearly)
-    VALUES (NEW.invoice_series, NEW.code, 'INV-{year}-{number:6}', true),
-           (NEW.credit_note_series, NEW.code, 'CN-{year}-{number:6}', true)
-        ON CONFLICT (code) DO NOTHING;
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO billing.series (code, entity, format, restart_yearly)
+        VALUES (NEW.invoice_series, NEW.code, 'INV-{year}-{number:6}', true),
+               (NEW.credit_note_series, NEW.code, 'CN-{year}-{number:6}', true)
+            ON CONFLICT (code) DO NOTHING;
+    END IF;
+    PERFORM billing_internal.check_series(NEW.code, NEW.invoice_series), billing_internal.check_series(NEW.code, NEW.credit_note_series);
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION billing_internal.entity_make_series() IS 'makes the series that a new entity names and that do not exist';
+COMMENT ON FUNCTION billing_internal.entity_make_series() IS
+    'makes the series that a new entity names and that do not exist; refuses those of another entity';
+
+CREATE FUNCTION billing_internal.check_series(entity text, series text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF series IS NOT NULL AND NOT EXISTS (
+        SELECT FROM billing.series s WHERE s.code = check_series.series AND s.entity = check_series.entity) THEN
+        PERFORM billing_internal.fail('unknown_series', format('entity "%s" has no series "%s"', entity, series));
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_series(text, text) IS 'refuses a series that is not one of the entity''s; null passes';
 
 -- What a price says about money never changes once an item uses it.
 CREATE FUNCTION billing_internal.price_check() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP <> 'INSERT' AND EXISTS (SELECT FROM billing.price_version v WHERE v.price = OLD.code AND v.in_use) AND
-       (TG_OP = 'DELETE' OR (NEW.code, NEW.currency, NEW.every, NEW.timing, NEW.tax, NEW.tax_inclusive, NEW.meter,
+       -- as text, since one month equals thirty days
+       (TG_OP = 'DELETE' OR (NEW.code, NEW.currency, NEW.every::text, NEW.timing, NEW.tax, NEW.tax_inclusive, NEW.meter,
                              NEW.proration_charge, NEW.proration_credit)
-            IS DISTINCT FROM (OLD.code, OLD.currency, OLD.every, OLD.timing, OLD.tax, OLD.tax_inclusive, OLD.meter,
+            IS DISTINCT FROM (OLD.code, OLD.currency, OLD.every::text, OLD.timing, OLD.tax, OLD.tax_inclusive, OLD.meter,
                               OLD.proration_charge, OLD.proration_credit)) THEN
         PERFORM billing_internal.fail('price_in_use', format('price "%s" is in use and cannot be changed', OLD.code), NULL,
                                       'Create a new price, or a new version with billing.create_price_version().');
@@ -74,7 +89,8 @@ BEGIN
     END IF;
     IF NOT metered THEN NEW.quantity := coalesce(NEW.quantity, 1); END IF;
     IF EXISTS (SELECT FROM billing.plan_item i JOIN billing.price p ON p.code = i.price, billing.price n
-                WHERE i.plan = NEW.plan AND n.code = NEW.price AND p.currency <> n.currency) THEN
+                WHERE i.plan = NEW.plan AND (i.plan, i.ordinal) IS DISTINCT FROM (OLD.plan, OLD.ordinal)
+                  AND n.code = NEW.price AND p.currency <> n.currency) THEN
         PERFORM billing_internal.fail('currency_mismatch', format('prices of plan "%s" have different currencies', NEW.plan));
     END IF;
     RETURN NEW;
@@ -111,7 +127,7 @@ BEGIN
         quantity := billing_internal.json_quantity(element->'quantity', price);
         optional := coalesce(billing_internal.json_boolean(element->'optional', 'optional'), false);
         cycles := billing_internal.json_count(element->'cycles', 'cycles');
-        metadata := coalesce(element->'metadata', '{}');
+        metadata := billing_internal.check_metadata(nullif(element->'metadata', 'null'));
         RETURN NEXT;
     END LOOP;
 END $$;
@@ -155,6 +171,37 @@ BEGIN
     RETURN value::int;
 END $$;
 COMMENT ON FUNCTION billing_internal.json_count(jsonb, text) IS 'a positive whole JSON number; null where absent';
+
+CREATE FUNCTION billing_internal.check_not_empty(value text, what text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF value = '' THEN
+        PERFORM billing_internal.fail('invalid_argument', format('%s must not be empty', what));
+    END IF;
+    RETURN value;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_not_empty(text, text) IS 'a text that is not empty, or null';
+
+CREATE FUNCTION billing_internal.check_between(value int, what text, lowest int, highest int) RETURNS int
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF value NOT BETWEEN lowest AND highest THEN
+        PERFORM billing_internal.fail('invalid_argument', format('%s is %s', what, value), format('It lies between %s and %s.', lowest, highest));
+    END IF;
+    RETURN value;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_between(int, text, int, int) IS 'a number within bounds, or null';
+
+CREATE FUNCTION billing_internal.check_country(country text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF country !~ '^[A-Z]{2}$' THEN
+        PERFORM billing_internal.fail('invalid_argument', format('"%s" is not the code of a country', country),
+                                      'It is an ISO 3166-1 alpha-2 code of two capital letters.');
+    END IF;
+    RETURN country;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_country(text) IS 'the code of a country, or null';
 
 CREATE FUNCTION billing_internal.check_metadata(metadata jsonb) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -231,7 +278,9 @@ CREATE FUNCTION billing_internal.create_entity(code text, name text, country tex
     payment_terms_days int, address jsonb, tax_ids jsonb, metadata jsonb)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM billing_internal.check_currency(currency);
+    PERFORM billing_internal.check_currency(currency), billing_internal.check_not_empty(code, 'code'),
+            billing_internal.check_not_empty(name, 'name'), billing_internal.check_country(country),
+            billing_internal.check_between(payment_terms_days, 'payment_terms_days', 0, 3650);
     INSERT INTO billing.entity (code, name, country, currency, time_zone, payment_terms_days, address, tax_ids, metadata)
     VALUES (code, name, country, currency, time_zone, coalesce(payment_terms_days, 14), billing_internal.check_address(address),
             billing_internal.check_tax_ids(tax_ids), billing_internal.check_metadata(metadata));
@@ -246,7 +295,11 @@ COMMENT ON FUNCTION billing.create_series(text, text, text, boolean) IS
 CREATE FUNCTION billing_internal.create_series(code text, entity text, format text, restart_yearly boolean)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM billing_internal.the_entity(entity);
+    PERFORM billing_internal.the_entity(entity), billing_internal.check_not_empty(code, 'code');
+    IF format !~ '\{number(:[1-9][0-9]?)?\}' OR length(format) > 60 OR restart_yearly AND format !~ '\{(year|yy)\}' THEN
+        PERFORM billing_internal.fail('invalid_argument', format('malformed series format "%s"', format),
+            'At most 60 characters, with {number} or {number:6}; where the series restarts yearly also with {year} or {yy}.');
+    END IF;
     INSERT INTO billing.series (code, entity, format, restart_yearly)
     VALUES (code, entity, format, coalesce(restart_yearly, false));
     RETURN code;
@@ -262,6 +315,7 @@ CREATE FUNCTION billing_internal.create_tax(code text, category text, rate numer
     tax_status text, valid_from date, reason text, tax_point text)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM billing_internal.check_not_empty(code, 'code');
     INSERT INTO billing.tax_class (code, name, tax_point)
     VALUES (code, coalesce(name, code), billing_internal.check_one_of(
                 coalesce(tax_point, 'service_end'), 'tax point', 'service_end', 'service_start', 'issue_date'));
@@ -283,7 +337,18 @@ BEGIN
     IF NOT EXISTS (SELECT FROM billing.tax_class c WHERE c.code = create_tax_rate.tax) THEN
         PERFORM billing_internal.fail('unknown_tax', format('tax class "%s" does not exist', tax));
     END IF;
-    PERFORM billing_internal.check_one_of(category, 'tax category', 'S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M');
+    PERFORM billing_internal.check_one_of(category, 'tax category', 'S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M'),
+            billing_internal.check_not_empty(tax_status, 'tax_status');
+    IF NOT (rate >= 0 AND rate <= 1000) THEN
+        PERFORM billing_internal.fail('invalid_argument', format('tax rate is %s', rate), 'It is in percent, from 0 to 1000.');
+    ELSIF rate <> 0 AND category NOT IN ('S', 'L', 'M') THEN
+        PERFORM billing_internal.fail('invalid_argument', format('tax category "%s" has the rate 0, not %s', category, rate));
+    ELSIF reason IS NULL AND category NOT IN ('S', 'Z', 'L', 'M', 'O') THEN
+        PERFORM billing_internal.fail('invalid_argument', format('tax category "%s" needs a reason', category),
+                                      'Documents print why no tax is due.');
+    ELSIF valid_from >= '10000-01-01' THEN
+        PERFORM billing_internal.fail('datetime_field_overflow', format('valid_from %s lies beyond the year 9999', valid_from));
+    END IF;
     INSERT INTO billing.tax_rate (entity, tax, tax_status, valid_from, category, rate, reason)
     VALUES (seller, tax, coalesce(tax_status, 'standard'), coalesce(valid_from, '-infinity'), category, rate, reason);
     RETURN tax;
@@ -296,7 +361,7 @@ COMMENT ON FUNCTION billing.create_product(text, text, jsonb) IS 'creates a prod
 CREATE FUNCTION billing_internal.create_product(code text, name text, metadata jsonb)
     RETURNS text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO billing.product (code, name, metadata)
-    VALUES ($1, $2, billing_internal.check_metadata($3)) RETURNING code
+    VALUES (billing_internal.check_not_empty($1, 'code'), $2, billing_internal.check_metadata($3)) RETURNING code
 $$;
 COMMENT ON FUNCTION billing_internal.create_product(text, text, jsonb) IS 'body of billing.create_product';
 
@@ -307,7 +372,7 @@ COMMENT ON FUNCTION billing.create_meter(text, text, text, text) IS
 CREATE FUNCTION billing_internal.create_meter(code text, name text, aggregation text, unit_code text)
     RETURNS text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO billing.meter (code, name, aggregation, unit_code)
-    VALUES ($1, coalesce($2, $1), billing_internal.check_one_of(coalesce($3, 'sum'), 'aggregation', 'sum', 'count', 'max', 'last'), $4)
+    VALUES (billing_internal.check_not_empty($1, 'code'), coalesce($2, $1), billing_internal.check_one_of(coalesce($3, 'sum'), 'aggregation', 'sum', 'count', 'max', 'last'), $4)
     RETURNING code
 $$;
 COMMENT ON FUNCTION billing_internal.create_meter(text, text, text, text) IS 'body of billing.create_meter';
@@ -323,7 +388,7 @@ CREATE FUNCTION billing_internal.create_price(code text, currency text, every in
     proration_charge text, proration_credit text, unit_code text, metadata jsonb)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM billing_internal.check_currency(currency);
+    PERFORM billing_internal.check_currency(currency), billing_internal.check_not_empty(code, 'code');
     IF NOT EXISTS (SELECT FROM billing.tax_class c WHERE c.code = create_price.tax) THEN
         PERFORM billing_internal.fail('unknown_tax', format('tax class "%s" does not exist', tax));
     ELSIF product IS NOT NULL AND NOT EXISTS (SELECT FROM billing.product p WHERE p.code = create_price.product) THEN
@@ -334,15 +399,21 @@ BEGIN
         PERFORM billing_internal.fail('invalid_argument', format('metered price "%s" cannot be charged in advance', code), NULL,
                                       'Leave timing out, or use arrears.');
     END IF;
+    proration_charge := billing_internal.check_one_of(coalesce(proration_charge, 'day'), 'proration', 'day', 'second', '30/360', 'none', 'full');
+    proration_credit := billing_internal.check_one_of(coalesce(proration_credit, 'day'), 'proration', 'day', 'second', '30/360', 'none', 'full');
+    IF proration_charge NOT IN ('none', 'full') AND proration_credit NOT IN ('none', 'full', proration_charge) THEN
+        PERFORM billing_internal.fail('invalid_argument', 'proration_charge and proration_credit have different bases',
+                                      format('They are %s and %s.', proration_charge, proration_credit));
+    ELSIF '30/360' IN (proration_charge, proration_credit) AND extract(day FROM every) <> 0 THEN
+        PERFORM billing_internal.fail('invalid_argument', format('proration by 30/360 needs months, and the interval is %s', every));
+    END IF;
     INSERT INTO billing.price (code, name, product, currency, every, timing, tax, tax_inclusive, meter,
                                proration_charge, proration_credit, unit_code, metadata)
     VALUES (code, coalesce(name, (SELECT p.name FROM billing.product p WHERE p.code = create_price.product), code), product, currency, every,
             billing_internal.check_one_of(coalesce(timing, CASE WHEN meter IS NULL THEN 'advance' ELSE 'arrears' END),
                                           'timing', 'advance', 'arrears'),
             tax, coalesce(tax_inclusive, false), meter,
-            billing_internal.check_one_of(coalesce(proration_charge, 'day'), 'proration', 'day', 'second', '30/360', 'none', 'full'),
-            billing_internal.check_one_of(coalesce(proration_credit, 'day'), 'proration', 'day', 'second', '30/360', 'none', 'full'),
-            coalesce(unit_code, (SELECT m.unit_code FROM billing.meter m WHERE m.code = create_price.meter)),
+            proration_charge, proration_credit, coalesce(unit_code, (SELECT m.unit_code FROM billing.meter m WHERE m.code = create_price.meter)),
             billing_internal.check_metadata(metadata));
     INSERT INTO billing.price_version (price, version, scheme) VALUES (code, 1, scheme);
     RETURN code;
@@ -359,14 +430,14 @@ CREATE FUNCTION billing_internal.create_price_version(price text, scheme jsonb, 
 DECLARE
     result int;
 BEGIN
-    PERFORM FROM billing.price p WHERE p.code = create_price_version.price FOR UPDATE;
+    PERFORM FROM billing.price p WHERE p.code = create_price_version.price FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM billing_internal.fail('unknown_price', format('price "%s" does not exist', price));
     END IF;
     from_at := coalesce(from_at, now());
     PERFORM billing_internal.check_instant(from_at, 'from_at');
     INSERT INTO billing.price_version (price, version, scheme, valid_from)
-    SELECT create_price_version.price, max(v.version) + 1, create_price_version.scheme, from_at
+    SELECT create_price_version.price, coalesce(max(v.version), 0) + 1, create_price_version.scheme, from_at
       FROM billing.price_version v WHERE v.price = create_price_version.price
     RETURNING version INTO result;
     RETURN result;
@@ -382,7 +453,15 @@ CREATE FUNCTION billing_internal.create_plan(code text, items jsonb, name text, 
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     archived text;
+    twice text;
 BEGIN
+    PERFORM billing_internal.check_not_empty(code, 'code'), billing_internal.check_between(billing_day, 'billing_day', 1, 31),
+            billing_internal.check_between(cycles, 'cycles', 1, 100000);
+    SELECT i.price INTO twice FROM billing_internal.parse_items(items, ARRAY['price', 'quantity', 'optional', 'cycles']) i
+     GROUP BY i.price HAVING count(*) > 1 LIMIT 1;
+    IF FOUND THEN
+        PERFORM billing_internal.fail('invalid_item', format('price "%s" is named twice', twice));
+    END IF;
     INSERT INTO billing.plan (code, name, billing_day, cycles, metadata)
     VALUES (code, coalesce(name, code), billing_day, cycles, billing_internal.check_metadata(metadata));
     INSERT INTO billing.plan_item (plan, ordinal, price, quantity, optional, cycles)
@@ -393,7 +472,10 @@ BEGIN
     IF archived IS NOT NULL THEN
         PERFORM billing_internal.fail('archived_object', format('price "%s" is archived', archived));
     END IF;
-    PERFORM billing_internal.common_interval(ARRAY(SELECT i.price FROM billing.plan_item i WHERE i.plan = create_plan.code));
+    IF extract(day FROM billing_internal.common_interval(ARRAY(
+        SELECT i.price FROM billing.plan_item i WHERE i.plan = create_plan.code))) <> 0 AND billing_day IS NOT NULL THEN
+        PERFORM billing_internal.fail('invalid_interval', format('plan "%s" has a billing day and prices by the day', code));
+    END IF;
     RETURN code;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_plan(text, jsonb, text, int, int, jsonb) IS 'body of billing.create_plan';
@@ -426,6 +508,7 @@ COMMENT ON FUNCTION billing.archive_price(text, timestamptz) IS 'takes a price o
 CREATE FUNCTION billing_internal.archive_price(price text, effective_at timestamptz)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM billing_internal.check_instant(coalesce(effective_at, now()), 'effective_at');
     UPDATE billing.price p SET archived_at = coalesce(effective_at, now()) WHERE p.code = archive_price.price;
     IF NOT FOUND THEN
         PERFORM billing_internal.fail('unknown_price', format('price "%s" does not exist', price));
@@ -440,6 +523,7 @@ COMMENT ON FUNCTION billing.archive_plan(text, timestamptz) IS 'takes a plan off
 CREATE FUNCTION billing_internal.archive_plan(plan text, effective_at timestamptz)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM billing_internal.check_instant(coalesce(effective_at, now()), 'effective_at');
     UPDATE billing.plan p SET archived_at = coalesce(effective_at, now()) WHERE p.code = archive_plan.plan;
     IF NOT FOUND THEN
         PERFORM billing_internal.fail('unknown_plan', format('plan "%s" does not exist', plan));

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS billing.entity ( -- sellers: the legal entities that 
 );
 
 CREATE TABLE IF NOT EXISTS billing.series ( -- gapless number series, each one chain of seals
-    code text NOT NULL CONSTRAINT series_key PRIMARY KEY, -- code that entities and accounts name
+    code text NOT NULL CONSTRAINT series_key PRIMARY KEY CONSTRAINT series_code_check CHECK (code <> ''), -- code that entities and accounts name
     entity text NOT NULL CONSTRAINT series_entity_fkey REFERENCES billing.entity, -- entity that numbers by it
     format text NOT NULL CONSTRAINT series_format_check CHECK (format ~ '\{number(:[1-9][0-9]?)?\}' AND length(format) <= 60), -- text with {number}, {number:6} (zero-padded), {year}, {yy}
     restart_yearly boolean NOT NULL DEFAULT false CONSTRAINT series_restart_check CHECK (NOT restart_yearly OR format ~ '\{(year|yy)\}'), -- begin at 1 in each year of issue
@@ -118,7 +118,7 @@ CREATE TABLE IF NOT EXISTS billing.plan_item ( -- the prices of a plan
 
 CREATE OR REPLACE TRIGGER entity_check BEFORE INSERT OR UPDATE ON billing.entity
     FOR EACH ROW EXECUTE FUNCTION billing_internal.entity_check();
-CREATE OR REPLACE TRIGGER entity_make_series AFTER INSERT ON billing.entity
+CREATE OR REPLACE TRIGGER entity_make_series AFTER INSERT OR UPDATE ON billing.entity
     FOR EACH ROW EXECUTE FUNCTION billing_internal.entity_make_series();
 CREATE OR REPLACE TRIGGER price_check BEFORE INSERT OR UPDATE OR DELETE ON billing.price
     FOR EACH ROW EXECUTE FUNCTION billing_internal.price_check();

@@ -38,6 +38,8 @@ typedef struct Window
 	TimestampTz billed_through; /* due until then was charged; DT_NOBEGIN: never billed */
 	TimestampTz recompute_from; /* DT_NOEND: nothing was edited */
 	TimestampTz horizon;		/* what is due until then is charged */
+	bool		accrue;			/* arrears in progress count up to the horizon, as if due then */
+	bool		at_once;		/* corrections do not wait for a later document */
 } Window;
 
 /* A line to be written: the difference between a piece and what is live. */

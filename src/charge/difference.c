@@ -92,7 +92,7 @@ compare(const Piece *piece, const LiveCharge *live, const Subscription *sub, con
 	delta.correction = live != NULL && !is_nothing(live);
 	if (delta.correction && delta.amount == 0 && (piece == NULL || piece->end == live->end))
 		return;
-	delta.due = delta.correction ? correction_due(sub, window) : piece->due;
+	delta.due = !delta.correction ? piece->due : window->at_once ? window->horizon : correction_due(sub, window);
 	if (delta.due > window->horizon)
 		list->postponed = true;
 	else

@@ -176,6 +176,21 @@ first_period_no(const SubscriptionItem *item, const Window *window)
 	return schedule_period_at(&item->schedule, low) - 1;
 }
 
+/* Cuts a piece in arrears that is in progress at the horizon: what it is worth so far. */
+static void
+accrue(Piece *piece, const Window *window)
+{
+	if (!window->accrue || piece->item->price->advance || piece->due <= window->horizon ||
+		piece->start >= window->horizon)
+		return;
+	if (piece->end > window->horizon)
+	{
+		piece->end = window->horizon;
+		piece->whole = false;
+	}
+	piece->due = window->horizon;
+}
+
 /* Adds the subscription's pieces in the window, item by item in time order. */
 void
 subscription_pieces(const Subscription *sub, const Window *window, PieceList *list)
@@ -193,7 +208,10 @@ subscription_pieces(const Subscription *sub, const Window *window, PieceList *li
 
 			if (period_start > window->horizon || period_start >= item->end)
 				break;
-			if (piece_of_period(item, n, &piece) && in_window(&piece, window))
+			if (!piece_of_period(item, n, &piece))
+				continue;
+			accrue(&piece, window);
+			if (in_window(&piece, window))
 				list_add(list, &piece);
 		}
 	}

@@ -28,10 +28,18 @@ BEGIN
                AND (c.oid IS NULL OR c.relkind OPERATOR(pg_catalog.=) 'c')) hostile
          LIMIT 1;
     END IF;
+    IF found IS NULL THEN
+        SELECT format('permission of %s to create objects', CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'everybody' ELSE format('role "%s"', r.rolname) END)
+          INTO found
+          FROM pg_catalog.pg_namespace n CROSS JOIN pg_catalog.aclexplode(n.nspacl) a
+          LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.grantee
+         WHERE n.nspname OPERATOR(pg_catalog.=) 'billing' AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE' AND r.rolsuper IS NOT TRUE
+         LIMIT 1;
+    END IF;
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'schema "billing" cannot be used'
             USING ERRCODE = 'LB005', DETAIL = format('It holds or is something the extension did not make: %s.', found),
-                  HINT = 'Move or drop it, then create the extension again.';
+                  HINT = 'Move, drop or revoke it, then create the extension again.';
     END IF;
 END $check$;
 

@@ -158,7 +158,7 @@ prepare_part(StoredPart *part)
 
 /* Adds the stored rows of one table that belong to a document; returns how many. */
 static uint64
-append_stored(StringInfo form, StoredPart *part, int64 account_id, int64 invoice_id)
+append_stored(StringInfo form, StoredPart *part, int64 account_id, int64 invoice_id, bool read_only)
 {
 	Datum		args[2] = {Int64GetDatum(account_id), Int64GetDatum(invoice_id)};
 	Datum	   *values = palloc(sizeof(Datum) * part->ncolumns);
@@ -167,7 +167,7 @@ append_stored(StringInfo form, StoredPart *part, int64 account_id, int64 invoice
 
 	if (part->query.text == NULL)
 		prepare_part(part);
-	count = query_run(&part->query, args, NULL, true);
+	count = query_run(&part->query, args, NULL, read_only);
 	for (uint64 row = 0; row < count; row++)
 	{
 		for (int i = 0; i < part->ncolumns; i++)
@@ -180,11 +180,11 @@ append_stored(StringInfo form, StoredPart *part, int64 account_id, int64 invoice
 
 /*
  * Payload hash of a document as it is stored now; *found tells whether it has
- * a header at all.  Sees the caller's own changes only after a command counter
- * increment.  The caller is connected to SPI.
+ * a header at all.  read_only keeps to the caller's snapshot.  The caller is
+ * connected to SPI.
  */
 Digest
-canonical_stored_document(int64 account_id, int64 invoice_id, bool *found)
+canonical_stored_document(int64 account_id, int64 invoice_id, bool read_only, bool *found)
 {
 	static StoredPart parts[] = {
 		{"header", "invoice_header", "id", "id", header_columns, HEADER_COUNT, {0}},
@@ -195,8 +195,8 @@ canonical_stored_document(int64 account_id, int64 invoice_id, bool *found)
 
 	initStringInfo(&form);
 	canonical_begin(&form);
-	*found = append_stored(&form, &parts[0], account_id, invoice_id) == 1;
-	(void) append_stored(&form, &parts[1], account_id, invoice_id);
-	(void) append_stored(&form, &parts[2], account_id, invoice_id);
+	*found = append_stored(&form, &parts[0], account_id, invoice_id, read_only) == 1;
+	(void) append_stored(&form, &parts[1], account_id, invoice_id, read_only);
+	(void) append_stored(&form, &parts[2], account_id, invoice_id, read_only);
 	return canonical_hash(&form);
 }

@@ -13,6 +13,7 @@ extern void canonical_begin(StringInfo form);
 extern void canonical_row(StringInfo form, const char *part, const Column *columns, int ncolumns,
 						  const Datum *values, const bool *nulls);
 extern Digest canonical_hash(StringInfo form);
-extern Digest canonical_stored_document(int64 account_id, int64 invoice_id, bool *found);
+extern Digest canonical_stored_document(int64 account_id, int64 invoice_id, bool read_only,
+										bool *found);
 
 #endif							/* BILLING_CANONICAL_H */

@@ -11,3 +11,110 @@ COMMENT ON FUNCTION billing_internal.part_immutable() IS 'keeps lines, taxes and
 CREATE FUNCTION billing_internal.always_immutable() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_always_immutable';
 COMMENT ON FUNCTION billing_internal.always_immutable() IS 'refuses every change';
+
+CREATE FUNCTION billing_internal.seal_document(account_id bigint, invoice_id bigint, at timestamptz) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'billing_seal_document';
+COMMENT ON FUNCTION billing_internal.seal_document(bigint, bigint, timestamptz) IS 'gives a document that was just written its number and seal';
+
+CREATE FUNCTION billing.verify_chain(series text DEFAULT NULL, OUT series_code text, OUT "position" bigint, OUT number text,
+    OUT invoice_id bigint, OUT problem text)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_verify_chain';
+COMMENT ON FUNCTION billing.verify_chain(text) IS
+    'recomputes the hashes of a series (default all); returns the first broken position of each and why; no row: sound';
+
+CREATE FUNCTION billing.void_invoice(invoice_id bigint, rebill boolean, effective_at timestamptz DEFAULT NULL,
+    reason text DEFAULT NULL, idempotency_key text DEFAULT NULL)
+    RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
+COMMENT ON FUNCTION billing.void_invoice(bigint, boolean, timestamptz, text, text) IS
+    'reverses an invoice by a credit note; rebill true: the next run bills what the timeline then wants; false: never billed again; returns the credit note''s id';
+CREATE FUNCTION billing_internal.void_invoice(invoice_id bigint, rebill boolean, effective_at timestamptz, reason text, idempotency_key text)
+    RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    account CONSTANT bigint := invoice_id >> 24;
+    h billing.invoice_header;
+    note bigint;
+BEGIN
+    PERFORM billing_internal.check_billable();
+    PERFORM billing_internal.check_instant(coalesce(effective_at, now()), 'effective_at');
+    IF EXISTS (SELECT FROM billing.account_state s WHERE s.account_id = account) THEN
+        PERFORM billing_internal.lock_account(account);
+    END IF;
+    SELECT * INTO h FROM billing.invoice_header x WHERE x.account_id = account AND x.id = void_invoice.invoice_id;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unknown_invoice', format('document %s does not exist', invoice_id));
+    ELSIF h.kind <> 'invoice' OR h.status NOT IN ('open', 'paid', 'uncollectible') THEN
+        PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be voided', replace(h.kind, '_', ' '), invoice_id, h.status),
+            NULL, CASE WHEN h.status = 'draft' THEN 'A draft is made anew by every run; correct what it bills.' END);
+    ELSIF h.amount_paid > 0 OR h.amount_credited > 0 OR EXISTS (
+        SELECT FROM billing.invoice_line l WHERE l.account_id = account AND l.corrects_invoice_id = void_invoice.invoice_id) THEN
+        PERFORM billing_internal.fail('document_corrected', format('invoice %s is corrected by a later document or paid', invoice_id), NULL,
+                                      'Reverse that first.');
+    END IF;
+    note := billing_internal.write_counter_document(account, invoice_id, rebill, reason);
+    IF rebill THEN
+        UPDATE billing.account_state s
+           SET recompute_from = least(s.recompute_from, (SELECT min(l.period_start) FROM billing.invoice_line l
+                WHERE l.account_id = account AND l.invoice_id = void_invoice.invoice_id))
+         WHERE s.account_id = account;
+    END IF;
+    PERFORM billing_internal.seal_document(account, note, coalesce(effective_at, now()));
+    RETURN note;
+END $$;
+COMMENT ON FUNCTION billing_internal.void_invoice(bigint, boolean, timestamptz, text, text) IS 'body of billing.void_invoice';
+
+-- The credit note that reverses a whole invoice: amounts are copied, nothing is computed again.
+CREATE FUNCTION billing_internal.write_counter_document(account_id bigint, invoice_id bigint, rebill boolean, reason text)
+    RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    h billing.invoice_header;
+    note CONSTANT bigint := billing_internal.next_id(account_id);
+    payable numeric;
+BEGIN
+    SELECT * INTO STRICT h FROM billing.invoice_header x
+     WHERE x.account_id = write_counter_document.account_id AND x.id = write_counter_document.invoice_id;
+    payable := h.total + h.rounding_amount;
+    INSERT INTO billing.invoice_header (account_id, id, kind, status, entity, series, currency, tax_scope, billing_group, billed_at,
+        period_start, period_end, net_total, tax_total, total, rounding_amount, amount_credited, payment_terms_days,
+        credits_invoice_id, reason, purchase_order, buyer_reference, seller, buyer, metadata)
+    SELECT h.account_id, note, 'credit_note', 'paid', h.entity, coalesce(a.credit_note_series, e.credit_note_series), h.currency,
+        h.tax_scope, h.billing_group, h.billed_at, h.period_start, h.period_end, h.net_total, h.tax_total, h.total, h.rounding_amount,
+        payable, h.payment_terms_days, h.id, coalesce(write_counter_document.reason, 'voided'), h.purchase_order, h.buyer_reference,
+        h.seller, h.buyer, h.metadata
+      FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = h.account_id;
+    INSERT INTO billing.invoice_line (account_id, invoice_id, line_no, nature, subscription_id, item_id, kind, schedule_version,
+        period_no, price, price_version, product, description, quantity, unit_code, unit_amount, base_quantity, brackets, gross_amount,
+        discount_amount, increment_amount, amount, document_discount, net_amount, tax_inclusive, tax, tax_category, tax_rate, tax_reason,
+        period_start, period_end, corrects_invoice_id, corrects_line_no)
+    SELECT l.account_id, note, l.line_no, CASE WHEN rebill THEN 'correction' ELSE 'grant' END, l.subscription_id, l.item_id, l.kind,
+        l.schedule_version, l.period_no, l.price, l.price_version, l.product, l.description, l.quantity, l.unit_code, l.unit_amount,
+        l.base_quantity, l.brackets, l.gross_amount, l.discount_amount, l.increment_amount, l.amount, l.document_discount, l.net_amount,
+        l.tax_inclusive, l.tax, l.tax_category, l.tax_rate, l.tax_reason, l.period_start, l.period_end, l.invoice_id, l.line_no
+      FROM billing.invoice_line l WHERE l.account_id = h.account_id AND l.invoice_id = h.id;
+    INSERT INTO billing.invoice_tax (account_id, invoice_id, category, rate, taxable_amount, tax_amount, reason)
+    SELECT t.account_id, note, t.category, t.rate, t.taxable_amount, t.tax_amount, t.reason
+      FROM billing.invoice_tax t WHERE t.account_id = h.account_id AND t.invoice_id = h.id;
+    PERFORM billing_internal.reverse_charges(h.account_id, h.id, note, rebill);
+    IF payable > 0 THEN
+        INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount) VALUES (h.account_id, note, h.id, payable);
+    END IF;
+    UPDATE billing.invoice_header x SET status = 'void', amount_credited = payable WHERE x.account_id = h.account_id AND x.id = h.id;
+    RETURN note;
+END $$;
+COMMENT ON FUNCTION billing_internal.write_counter_document(bigint, bigint, boolean, text) IS 'writes the credit note that reverses an invoice';
+
+-- Each charge that the invoice carried gets the next revision: back to what it was before, or granted for ever.
+CREATE FUNCTION billing_internal.reverse_charges(account_id bigint, invoice_id bigint, note bigint, rebill boolean) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO billing.charge (account_id, item_id, kind, period_start, ordinal, revision, period_end, subscription_id,
+        schedule_version, period_no, amount, granted, quantity, price, price_version, invoice_id, line_no)
+    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, c.revision + 1,
+        CASE WHEN NOT $4 THEN c.period_end ELSE coalesce(b.period_end, c.period_start) END, c.subscription_id,
+        c.schedule_version, c.period_no, CASE WHEN NOT $4 THEN c.amount ELSE coalesce(b.amount, 0 * c.amount) END,
+        CASE WHEN NOT $4 THEN c.granted + l.amount ELSE c.granted END,
+        CASE WHEN NOT $4 THEN c.quantity ELSE b.quantity END, c.price, c.price_version, $3, c.line_no
+      FROM billing.charge c JOIN billing.invoice_line l USING (account_id, invoice_id, line_no)
+      LEFT JOIN billing.charge b ON b.account_id = c.account_id AND b.item_id = c.item_id AND b.kind = c.kind
+           AND b.period_start = c.period_start AND b.ordinal = c.ordinal AND b.revision = c.revision - 1
+     WHERE c.account_id = $1 AND c.invoice_id = $2
+$$;
+COMMENT ON FUNCTION billing_internal.reverse_charges(bigint, bigint, bigint, boolean) IS 'revises the charges of an invoice that is voided';

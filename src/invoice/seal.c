@@ -87,7 +87,7 @@ series_number(const char *format, int64 counter, int year)
 }
 
 /* The next chain hash: over the one before and what the seal says. */
-static Digest
+Digest
 chain_link(const Digest *before, const char *series, int64 position, const char *number,
 		   DateADT issued_on, const Digest *payload)
 {

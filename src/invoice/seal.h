@@ -8,6 +8,7 @@
 #include "datatype/timestamp.h"
 #include "lib/hash.h"
 #include "pgtime.h"
+#include "utils/date.h"
 
 /* A finished document that wants its number. */
 typedef struct SealRequest
@@ -20,6 +21,8 @@ typedef struct SealRequest
 } SealRequest;
 
 extern void seal_documents(SealRequest *requests, int count, TimestampTz at);
+extern Digest chain_link(const Digest *before, const char *series, int64 position, const char *number,
+						 DateADT issued_on, const Digest *payload);
 extern char *series_number(const char *format, int64 counter, int year);
 
 #endif							/* BILLING_SEAL_H */

@@ -172,7 +172,7 @@ SELECT h.id, s.number, h.account_id, h.kind, h.status, s.issued_on,
        CASE WHEN h.kind = 'invoice' THEN s.issued_on + h.payment_terms_days END,
        h.currency, h.net_total, h.tax_total, h.total, h.rounding_amount, h.amount_paid, h.amount_credited,
        CASE WHEN h.kind = 'credit_note' THEN h.amount_credited - h.total - h.rounding_amount
-            WHEN h.status = 'void' THEN 0.00 * h.total
+            WHEN h.status = 'void' THEN h.total - h.total
             ELSE h.total + h.rounding_amount - h.amount_paid - h.amount_credited END,
        h.entity, h.series, s.position, h.period_start, h.period_end, h.billed_at,
        h.credits_invoice_id, h.reason, h.purchase_order, h.buyer_reference, h.metadata

@@ -89,8 +89,8 @@ CREATE FUNCTION billing_internal.access_routines(kind text) RETURNS SETOF regpro
      WHERE p.pronamespace = 'billing'::regnamespace
        AND CASE WHEN p.prosrc LIKE 'billing\_call\_%' THEN p.prosrc = 'billing_call_' || kind
                 WHEN p.proname = 'setup' THEN false
-                WHEN p.proname = 'bill_run' THEN kind = 'operator'
-                WHEN p.proname = 'bill_account' THEN kind = 'application'
+                WHEN p.proname IN ('bill_run', 'finalize_invoice') THEN kind = 'operator'
+                WHEN p.proname IN ('bill_account', 'preview') THEN kind = 'application'
                 ELSE kind = 'reader' END
 $$;
 COMMENT ON FUNCTION billing_internal.access_routines(text) IS 'routines that a kind of access adds to those of the kinds it includes';
@@ -172,3 +172,6 @@ BEGIN
     RETURN name;
 END $$;
 COMMENT ON FUNCTION billing_internal.revoke_access(regrole, text, text) IS 'body of billing.revoke_access';
+
+CREATE FUNCTION billing_internal.check_billable() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'billing_check_billable';
+COMMENT ON FUNCTION billing_internal.check_billable() IS 'refuses to make documents in books that were not adopted, or while billing is disabled';

@@ -30,6 +30,7 @@ static const Condition conditions[] = {
 	{ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, "numeric_value_out_of_range", NULL, NULL},
 	{ERRCODE_OBJECT_IN_USE, "object_in_use", NULL, NULL},
 	{ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "object_not_in_prerequisite_state", NULL, NULL},
+	{ERRCODE_UNDEFINED_OBJECT, "undefined_object", NULL, NULL},
 	{ERRCODE_UNIQUE_VIOLATION, "unique_violation", NULL, NULL},
 };
 

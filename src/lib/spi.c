@@ -18,6 +18,28 @@
 
 #include "lib/spi.h"
 
+/* Prepares the statement at its first use in the session. */
+static void
+query_prepare(SpiQuery *query)
+{
+	SPIPlanPtr	plan;
+
+	if (query->plan != NULL)
+		return;
+	plan = SPI_prepare(query->text, query->nargs, query->argtypes);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare \"%s\": %s", query->text, SPI_result_code_string(SPI_result));
+	query->plan = plan;
+}
+
+/* A read-only cursor over a statement of one argument that is not null. */
+Portal
+query_cursor(SpiQuery *query, Datum value)
+{
+	query_prepare(query);
+	return SPI_cursor_open(NULL, query->plan, &value, NULL, true);
+}
+
 /*
  * Runs a statement with its saved plan; rows stay in SPI_tuptable.  Returns
  * how many were processed.  The caller is connected to SPI, and stays in its
@@ -29,14 +51,7 @@ query_run(SpiQuery *query, Datum *values, const char *nulls, bool read_only)
 	MemoryContext context = CurrentMemoryContext;
 	int			rc;
 
-	if (query->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(query->text, query->nargs, query->argtypes);
-
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", query->text, SPI_result_code_string(SPI_result));
-		query->plan = plan;
-	}
+	query_prepare(query);
 	rc = SPI_execute_plan(query->plan, values, nulls, read_only, 0);
 	MemoryContextSwitchTo(context);
 	if (rc < 0)

@@ -22,6 +22,7 @@ typedef struct SpiQuery
 
 extern uint64 query_run(SpiQuery *query, Datum *values, const char *nulls, bool read_only);
 extern uint64 query_run1(SpiQuery *query, bool read_only, Datum value);
+extern Portal query_cursor(SpiQuery *query, Datum value);
 extern Datum query_datum(int row, int column, bool *isnull);
 extern Datum query_value(int row, int column);
 extern int64 query_int64(int row, int column, int64 when_null);

@@ -45,6 +45,7 @@ typedef struct Verb
 
 static HTAB *verbs = NULL;
 
+PG_FUNCTION_INFO_V1(billing_check_billable);
 PG_FUNCTION_INFO_V1(billing_call_reader);
 PG_FUNCTION_INFO_V1(billing_call_application);
 PG_FUNCTION_INFO_V1(billing_call_operator);
@@ -343,4 +344,14 @@ Datum
 billing_call_administrator(PG_FUNCTION_ARGS)
 {
 	return verb_call(fcinfo, ACCESS_ADMINISTRATOR);
+}
+
+/* billing_internal.check_billable(): refuses to make documents where books_check does. */
+Datum
+billing_check_billable(PG_FUNCTION_ARGS)
+{
+	SPI_connect();
+	books_check(true);
+	SPI_finish();
+	PG_RETURN_VOID();
 }

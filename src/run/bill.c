@@ -216,7 +216,8 @@ bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options
 	if (batch.count == 0)
 		return;
 	batch_load(&batch, run, options->only_invoice != 0 ? DT_NOBEGIN : options->at);
-	batch_compute(&batch, run, options->at);
+	batch_compare(&batch, run);
+	batch_document(&batch, run, options->at);
 	result->invoice_ids = palloc(sizeof(int64) * Max(count_documents(&batch), 1));
 	delete_drafts(&batch);
 	write_documents(&batch, options, result);

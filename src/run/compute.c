@@ -44,22 +44,9 @@ number_documents(BatchAccount *account)
 	}
 }
 
-/* Rates the pieces, takes the differences and makes documents of them. */
-static void
-compute_account(BatchAccount *account, RunContext *run, TimestampTz at)
-{
-	for (int i = 0; i < account->pieces.count; i++)
-		piece_rate(&account->pieces.pieces[i], account->terms.minor_units);
-	charge_difference(account->subs, account->nsubs, &account->window, &account->pieces,
-					  account->live, account->nlive, &account->deltas);
-	documents_build(&account->terms, run->taxes, local_date(at, account->terms.entity_tz),
-					&account->history, &account->deltas, &account->documents);
-	number_documents(account);
-}
-
-/* Fills pieces, deltas and documents of every account of a loaded batch, as of at. */
+/* Fills pieces and deltas of every account of a loaded batch. */
 void
-batch_compute(AccountBatch *batch, RunContext *run, TimestampTz at)
+batch_compare(AccountBatch *batch, RunContext *run)
 {
 	for (int i = 0; i < batch->count; i++)
 	{
@@ -70,5 +57,26 @@ batch_compute(AccountBatch *batch, RunContext *run, TimestampTz at)
 	}
 	batch_load_usage(batch, run);
 	for (int i = 0; i < batch->count; i++)
-		compute_account(&batch->accounts[i], run, at);
+	{
+		BatchAccount *account = &batch->accounts[i];
+
+		for (int k = 0; k < account->pieces.count; k++)
+			piece_rate(&account->pieces.pieces[k], account->terms.minor_units);
+		charge_difference(account->subs, account->nsubs, &account->window, &account->pieces,
+						  account->live, account->nlive, &account->deltas);
+	}
+}
+
+/* Makes documents of the differences, as of at. */
+void
+batch_document(AccountBatch *batch, RunContext *run, TimestampTz at)
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		BatchAccount *account = &batch->accounts[i];
+
+		documents_build(&account->terms, run->taxes, local_date(at, account->terms.entity_tz),
+						&account->history, &account->deltas, &account->documents);
+		number_documents(account);
+	}
 }

@@ -10,3 +10,29 @@ CREATE FUNCTION billing.bill_account(account_id bigint, at timestamptz DEFAULT N
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_bill_account';
 COMMENT ON FUNCTION billing.bill_account(bigint, timestamptz) IS
     'bills one account as of a moment (default now) in the caller''s transaction; returns the ids of the documents it made';
+
+CREATE FUNCTION billing.finalize_invoice(invoice_id bigint, effective_at timestamptz DEFAULT NULL) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_finalize_invoice';
+COMMENT ON FUNCTION billing.finalize_invoice(bigint, timestamptz) IS
+    'computes a draft once more and finishes it: it gets number, date and seal as of a moment (default now); returns its id';
+
+CREATE FUNCTION billing.preview(account_id bigint, at timestamptz DEFAULT NULL, OUT document int, OUT kind text,
+    OUT billed_at timestamptz, OUT currency text, OUT line_no int, OUT nature text, OUT subscription_id bigint, OUT item_id bigint,
+    OUT price text, OUT description text, OUT quantity numeric, OUT unit_amount numeric, OUT amount numeric, OUT net_amount numeric,
+    OUT tax_category text, OUT tax_rate numeric, OUT period_start timestamptz, OUT period_end timestamptz,
+    OUT net_total numeric, OUT tax_total numeric, OUT total numeric)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_preview';
+COMMENT ON FUNCTION billing.preview(bigint, timestamptz) IS
+    'the lines and totals that billing an account at a moment (default now) would write; writes and locks nothing';
+
+CREATE FUNCTION billing.unbilled_on(at timestamptz DEFAULT NULL, OUT account_id bigint, OUT subscription_id bigint, OUT item_id bigint,
+    OUT price text, OUT nature text, OUT quantity numeric, OUT currency text, OUT amount numeric, OUT tax_inclusive boolean,
+    OUT period_start timestamptz, OUT period_end timestamptz)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_unbilled_on';
+COMMENT ON FUNCTION billing.unbilled_on(timestamptz) IS
+    'what all accounts owe at a moment (default now) that no document holds yet: due charges, corrections, and arrears in progress so far';
+
+CREATE FUNCTION billing_internal.recompute(OUT account_id bigint, OUT item_id bigint, OUT period_start timestamptz,
+    OUT charged numeric, OUT desired numeric)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_recompute';
+COMMENT ON FUNCTION billing_internal.recompute() IS 'charges that are not what the timeline wants although nothing was edited';

@@ -26,7 +26,7 @@ BEGIN
            (SELECT v.version FROM billing.price_version v WHERE v.price = p.code AND v.valid_from <= start_at
              ORDER BY v.valid_from DESC LIMIT 1),
            coalesce(g.quantity, m.quantity, CASE WHEN p.meter IS NULL THEN 1 END), coalesce(g.cycles, m.cycles),
-           billing_internal.check_metadata(g.metadata), p.currency, coalesce(p.archived_at <= now(), false), p.meter IS NOT NULL
+           coalesce(g.metadata, '{}'), p.currency, coalesce(p.archived_at <= now(), false), p.meter IS NOT NULL
       FROM planned m FULL JOIN given g ON g.price = m.price
       JOIN billing.price p ON p.code = coalesce(m.price, g.price)
      WHERE g.price IS NOT NULL OR NOT m.optional;
@@ -81,14 +81,21 @@ BEGIN
     first_period := billing_internal.check_one_of(coalesce(first_period, 'prorate'), 'first period', 'prorate', 'free', 'full');
     PERFORM billing_internal.check_instant(start_at, 'start_at'), billing_internal.check_instant(coalesce(end_at, start_at), 'end_at'),
             billing_internal.check_time_zone(time_zone);
-    IF cycles < 1 THEN
-        PERFORM billing_internal.fail('invalid_argument', 'cycles must be positive');
-    ELSIF end_at < start_at THEN
+    PERFORM billing_internal.check_between(cycles, 'cycles', 1, 100000), billing_internal.check_not_empty(external_id, 'external_id');
+    IF end_at < start_at THEN
         PERFORM billing_internal.fail('invalid_argument', 'end_at lies before start_at');
     END IF;
-    FOR i IN SELECT * FROM billing_internal.merge_items(plan, items, start_at) LOOP
+    -- Marked as used before they are looked at, so that they change no more; in the same order in all sessions.
+    FOR i IN SELECT * FROM billing_internal.merge_items(plan, items, start_at) m ORDER BY m.price LOOP
         prices := prices || i.price;
-        IF i.archived THEN
+        UPDATE billing.price_version v SET in_use = true WHERE v.price = i.price AND v.version = i.price_version AND NOT v.in_use;
+        IF FOUND THEN
+            SELECT x.currency, x.meter IS NOT NULL INTO i.currency, i.metered FROM billing.price x WHERE x.code = i.price;
+        END IF;
+        IF i.price_version IS NULL THEN
+            PERFORM billing_internal.fail('unknown_price', format('price "%s" has no scheme that is valid at %s', i.price, start_at), NULL,
+                                          'Start later, or create a version with billing.create_price_version().');
+        ELSIF i.archived THEN
             PERFORM billing_internal.fail('archived_object', format('price "%s" is archived', i.price));
         ELSIF i.currency <> a.currency THEN
             PERFORM billing_internal.fail('currency_mismatch', format('price "%s" is in %s, account %s pays in %s',
@@ -118,7 +125,6 @@ BEGIN
                 billing_internal.after_cycles(anchor, every, time_zone, billing_day, start_at, first_period, i.cycles), i.cycles, i.metadata);
         INSERT INTO billing.item_version (account_id, item_id, version, valid_from, price, price_version, quantity)
         VALUES (account_id, item, 1, start_at, i.price, i.price_version, i.quantity);
-        UPDATE billing.price_version v SET in_use = true WHERE v.price = i.price AND v.version = i.price_version AND NOT v.in_use;
     END LOOP;
     IF external_id IS NOT NULL THEN
         PERFORM billing_internal.claim_key('subscription', external_id, account_id, result);
@@ -160,8 +166,8 @@ BEGIN
             PERFORM billing_internal.fail('null_value_not_allowed', 'every subscription must have an account_id and a plan');
         END IF;
         RETURN NEXT billing_internal.create_subscription((s->>'account_id')::bigint, s->>'plan', (s->>'start_at')::timestamptz,
-            s->'items', (s->>'end_at')::timestamptz, (s->>'cycles')::int, (s->>'billing_day')::int, s->>'time_zone',
-            s->>'first_period', s->>'external_id', s->>'purchase_order', s->'metadata', NULL);
+            nullif(s->'items', 'null'), (s->>'end_at')::timestamptz, (s->>'cycles')::int, (s->>'billing_day')::int, s->>'time_zone',
+            s->>'first_period', s->>'external_id', s->>'purchase_order', nullif(s->'metadata', 'null'), NULL);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_subscriptions(jsonb) IS 'body of billing.create_subscriptions';

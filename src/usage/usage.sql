@@ -63,7 +63,7 @@ BEGIN
             PERFORM billing_internal.fail('null_value_not_allowed', 'every event must have a subscription_id, a meter and an event_key');
         END IF;
         result := result + billing_internal.record_usage((e->>'subscription_id')::bigint, e->>'meter', e->>'event_key',
-            CASE WHEN e ? 'quantity' THEN (e->>'quantity')::numeric ELSE 1 END, (e->>'at')::timestamptz, e->'properties')::int;
+            CASE WHEN e ? 'quantity' THEN (e->>'quantity')::numeric ELSE 1 END, (e->>'at')::timestamptz, nullif(e->'properties', 'null'))::int;
     END LOOP;
     RETURN result;
 END $$;

@@ -318,7 +318,7 @@ BEGIN
     PERFORM billing_internal.check_not_empty(code, 'code');
     INSERT INTO billing.tax_class (code, name, tax_point)
     VALUES (code, coalesce(name, code), billing_internal.check_one_of(
-                coalesce(tax_point, 'service_end'), 'tax point', 'service_end', 'service_start', 'issue_date'));
+                coalesce(tax_point, 'service_end'), 'tax point', 'service_end', 'service_start', 'issue_date', 'split'));
     RETURN billing_internal.create_tax_rate(code, category, rate, entity, tax_status, valid_from, reason);
 END $$;
 COMMENT ON FUNCTION billing_internal.create_tax(text, text, numeric, text, text, text, date, text, text) IS 'body of billing.create_tax';

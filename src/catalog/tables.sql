@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS billing.series ( -- gapless number series, each one c
 CREATE TABLE IF NOT EXISTS billing.tax_class ( -- tax classes that prices name
     code text NOT NULL CONSTRAINT tax_class_key PRIMARY KEY CONSTRAINT tax_class_code_check CHECK (code <> ''), -- code that prices use
     name text NOT NULL, -- for people
-    tax_point text NOT NULL DEFAULT 'service_end' CONSTRAINT tax_class_tax_point_check CHECK (tax_point IN ('service_end', 'service_start', 'issue_date')) -- instant whose rate applies
+    tax_point text NOT NULL DEFAULT 'service_end' CONSTRAINT tax_class_tax_point_check CHECK (tax_point IN ('service_end', 'service_start', 'issue_date', 'split')) -- instant whose rate applies; split: a change of rate cuts the charge
 );
 
 CREATE TABLE IF NOT EXISTS billing.tax_rate ( -- what a tax class means for a seller and a kind of buyer, and when

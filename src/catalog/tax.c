@@ -10,6 +10,14 @@
 #include "lib/errors.h"
 #include "lib/spi.h"
 
+static TaxPoint
+tax_point_of(const char *name)
+{
+	return strcmp(name, "service_start") == 0 ? TAX_POINT_SERVICE_START
+		: strcmp(name, "issue_date") == 0 ? TAX_POINT_ISSUE_DATE
+		: strcmp(name, "split") == 0 ? TAX_POINT_SPLIT : TAX_POINT_SERVICE_END;
+}
+
 /* All rates, in the current context; the caller is connected to SPI. */
 TaxTable *
 tax_table_load(bool read_only)
@@ -26,19 +34,45 @@ tax_table_load(bool read_only)
 	for (int i = 0; i < table->count; i++)
 	{
 		TaxRate    *rate = &table->rates[i];
-		char	   *point = query_text(i, 4);
 
 		rate->entity = query_text(i, 1);
 		rate->tax = query_text(i, 2);
 		rate->tax_status = query_text(i, 3);
-		rate->tax_point = strcmp(point, "service_start") == 0 ? TAX_POINT_SERVICE_START
-			: strcmp(point, "issue_date") == 0 ? TAX_POINT_ISSUE_DATE : TAX_POINT_SERVICE_END;
+		rate->tax_point = tax_point_of(query_text(i, 4));
 		rate->valid_from = DatumGetDateADT(query_value(i, 5));
 		rate->category = query_text(i, 6);
 		rate->rate = DatumGetNumericCopy(query_value(i, 7));
 		rate->reason = query_text(i, 8);
 	}
 	return table;
+}
+
+static bool
+is_for(const TaxRate *rate, const char *entity, const char *tax, const char *tax_status)
+{
+	return strcmp(rate->entity, entity) == 0 && strcmp(rate->tax, tax) == 0 &&
+		strcmp(rate->tax_status, tax_status) == 0;
+}
+
+/*
+ * The first day after the given one on which a class whose rate changes cut
+ * pieces takes another rate; DATEVAL_NOEND where there is none.
+ */
+DateADT
+tax_next_change(const TaxTable *table, const char *entity, const char *tax, const char *tax_status,
+				DateADT after)
+{
+	DateADT		next = DATEVAL_NOEND;
+
+	for (int i = 0; i < table->count; i++)
+	{
+		const TaxRate *rate = &table->rates[i];
+
+		if (rate->tax_point == TAX_POINT_SPLIT && rate->valid_from > after && rate->valid_from < next &&
+			is_for(rate, entity, tax, tax_status))
+			next = rate->valid_from;
+	}
+	return next;
 }
 
 /*
@@ -56,11 +90,10 @@ tax_rate_at(const TaxTable *table, const char *entity, const char *tax, const ch
 	{
 		const TaxRate *rate = &table->rates[i];
 
-		if (strcmp(rate->entity, entity) != 0 || strcmp(rate->tax, tax) != 0 ||
-			strcmp(rate->tax_status, tax_status) != 0)
+		if (!is_for(rate, entity, tax, tax_status))
 			continue;
-		point = rate->tax_point == TAX_POINT_SERVICE_START ? service_start
-			: rate->tax_point == TAX_POINT_SERVICE_END ? service_end : issued_on;
+		point = rate->tax_point == TAX_POINT_ISSUE_DATE ? issued_on
+			: rate->tax_point == TAX_POINT_SERVICE_END ? service_end : service_start;
 		if (rate->valid_from <= point)
 			return rate;
 	}

@@ -12,7 +12,8 @@ typedef enum TaxPoint
 {
 	TAX_POINT_SERVICE_END,
 	TAX_POINT_SERVICE_START,
-	TAX_POINT_ISSUE_DATE
+	TAX_POINT_ISSUE_DATE,
+	TAX_POINT_SPLIT				/* a change of rate cuts the piece */
 } TaxPoint;
 
 typedef struct TaxRate
@@ -37,5 +38,7 @@ extern TaxTable *tax_table_load(bool read_only);
 extern const TaxRate *tax_rate_at(const TaxTable *table, const char *entity, const char *tax,
 								  const char *tax_status, DateADT service_start,
 								  DateADT service_end, DateADT issued_on);
+extern DateADT tax_next_change(const TaxTable *table, const char *entity, const char *tax,
+							   const char *tax_status, DateADT after);
 
 #endif							/* BILLING_TAX_H */

@@ -66,6 +66,7 @@ extern void subscription_pieces(const Subscription *sub, const Window *window, P
 extern TimestampTz subscription_next_due(const Subscription *sub, TimestampTz after);
 extern TimestampTz subscription_next_regular(const Subscription *sub, TimestampTz from);
 extern TimestampTz correction_due(const Subscription *sub, const Window *window);
+extern void piece_list_add(PieceList *list, const Piece *piece);
 extern bool piece_of_period(const SubscriptionItem *item, int64 n, Piece *piece);
 extern void piece_rate(Piece *piece, int minor_units);
 extern void charge_difference(const Subscription *subs, int nsubs, const Window *window,

@@ -60,7 +60,7 @@ is_untouched(const Subscription *sub, const LiveCharge *live, const Window *wind
 	for (int i = 0; i < sub->nitems; i++)
 		if (sub->items[i].id == live->item_id)
 			return piece_of_period(&sub->items[i], live->period_no, &piece) &&
-				piece.start == live->start && piece.due <= window->horizon;
+				piece.start <= live->start && live->end <= piece.end && piece.due <= window->horizon;
 	return false;
 }
 

@@ -133,8 +133,9 @@ piece_of_period(const SubscriptionItem *item, int64 n, Piece *piece)
 	return true;
 }
 
-static void
-list_add(PieceList *list, const Piece *piece)
+/* Adds a copy of the piece. */
+void
+piece_list_add(PieceList *list, const Piece *piece)
 {
 	if (list->count == list->capacity)
 	{
@@ -212,7 +213,7 @@ subscription_pieces(const Subscription *sub, const Window *window, PieceList *li
 				continue;
 			accrue(&piece, window);
 			if (in_window(&piece, window))
-				list_add(list, &piece);
+				piece_list_add(list, &piece);
 		}
 	}
 }

@@ -13,14 +13,18 @@ DECLARE
     present regrole := (SELECT relowner::regrole FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relname = 'book');
     stray text;
 BEGIN
-    IF present IS NOT NULL AND owner <> present AND owner <> quote_ident(current_user)::regrole THEN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE oid = owner) THEN
+        PERFORM billing_internal.fail('undefined_object', format('role %s does not exist', owner));
+    ELSIF present IS NOT NULL AND owner <> present AND owner <> quote_ident(current_user)::regrole THEN
         PERFORM billing_internal.fail('invalid_argument', format('the books belong to role %s', present), NULL,
                                       'To give them to another role use REASSIGN OWNED or ALTER TABLE ... OWNER TO.');
     END IF;
     owner := coalesce(present, owner);
     SELECT c.oid::regclass INTO stray FROM pg_class c
      WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-       AND (present IS NULL OR c.relowner <> owner AND position(format('billing.%s ', c.relname) IN billing_internal.books_ddl()) > 0)
+       AND (present IS NULL OR c.relowner <> owner AND position(format('billing.%s ', c.relname) IN billing_internal.books_ddl()) > 0
+            -- a view of that name could run anything as the superuser who reads it below
+            OR c.relname = 'book' AND c.relkind NOT IN ('r', 'p'))
      LIMIT 1;
     IF FOUND THEN
         PERFORM billing_internal.fail('hostile_schema', format('relation %s was not made by billing.setup()', stray), NULL,
@@ -37,8 +41,8 @@ BEGIN
         END IF;
     END IF;
     IF NOT (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
-        EXECUTE format('GRANT USAGE, CREATE ON SCHEMA billing TO %s', owner);
-        EXECUTE format('GRANT USAGE ON SCHEMA billing_internal TO %s', owner);
+        EXECUTE format('GRANT USAGE ON SCHEMA billing, billing_internal TO %s WITH GRANT OPTION', owner);
+        EXECUTE format('GRANT CREATE ON SCHEMA billing TO %s', owner);
         EXECUTE format('GRANT EXECUTE ON ALL ROUTINES IN SCHEMA billing, billing_internal TO %s WITH GRANT OPTION', owner);
     END IF;
 END $$;
@@ -66,7 +70,6 @@ CREATE FUNCTION billing_internal.setup_finish(owner regrole) RETURNS void
 BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
         EXECUTE format('REVOKE CREATE ON SCHEMA billing FROM %s', owner);
-        EXECUTE format('GRANT USAGE ON SCHEMA billing, billing_internal TO %s WITH GRANT OPTION', owner);
     END IF;
 END $$;
 COMMENT ON FUNCTION billing_internal.setup_finish(regrole) IS 'last part of setup(): closes the schema again';
@@ -102,25 +105,39 @@ CREATE FUNCTION billing_internal.access_kinds(kind text) RETURNS text[]
 $$;
 COMMENT ON FUNCTION billing_internal.access_kinds(text) IS 'a kind of access and those it includes';
 
+-- Others' tables in the schema are nobody's business here.
+CREATE FUNCTION billing_internal.book_relations() RETURNS SETOF regclass
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid::regclass FROM pg_class c JOIN pg_class book ON book.oid = 'billing.book'::regclass AND book.relowner = c.relowner
+     WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+       AND position(format('billing.%s ', c.relname) IN billing_internal.books_ddl()) > 0
+$$;
+COMMENT ON FUNCTION billing_internal.book_relations() IS 'tables and views that setup() made';
+
 -- Grants by the owner of the books.  Access to one entity is through calls only, which check it.
 CREATE FUNCTION billing_internal.apply_access(role_name text, kind text, entity text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     kinds CONSTANT text[] := billing_internal.access_kinds(kind);
     routine regprocedure;
+    relation regclass;
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA billing TO %I', role_name);
     FOR routine IN SELECT billing_internal.access_routines(k) FROM unnest(kinds) k LOOP
         EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role_name);
     END LOOP;
     IF entity <> '' THEN RETURN; END IF;
-    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA billing TO %I', role_name);
+    FOR relation IN SELECT billing_internal.book_relations() LOOP
+        EXECUTE format('GRANT SELECT ON %s TO %I', relation, role_name);
+    END LOOP;
     IF 'application' = ANY (kinds) THEN
         EXECUTE format('GRANT INSERT ON billing.usage_event TO %I', role_name);
     END IF;
     IF 'administrator' = ANY (kinds) THEN
-        EXECUTE format('GRANT INSERT, UPDATE, DELETE ON billing.entity, billing.series, billing.tax_class, billing.tax_rate,
-                        billing.product, billing.meter, billing.price, billing.price_version, billing.plan, billing.plan_item TO %I', role_name);
+        EXECUTE format('GRANT INSERT, UPDATE, DELETE ON billing.entity, billing.tax_class, billing.tax_rate, billing.product,
+                        billing.meter, billing.price, billing.price_version, billing.plan, billing.plan_item TO %I', role_name);
+        -- not the counters
+        EXECUTE format('GRANT INSERT (code, entity, format, restart_yearly), UPDATE (format, restart_yearly) ON billing.series TO %I', role_name);
         EXECUTE format('GRANT USAGE ON SCHEMA billing_internal TO %I', role_name);
         FOR routine IN SELECT p.oid::regprocedure FROM pg_proc p
                         WHERE p.pronamespace = 'billing_internal'::regnamespace AND (p.proname LIKE 'check\_%' OR p.proname = 'fail') LOOP
@@ -140,6 +157,9 @@ DECLARE
     name CONSTANT text := (SELECT rolname FROM pg_roles WHERE oid = role);
 BEGIN
     PERFORM billing_internal.check_one_of(kind, 'kind of access', 'administrator', 'operator', 'application', 'reader');
+    IF name IS NULL THEN
+        PERFORM billing_internal.fail('undefined_object', format('role %s does not exist', role));
+    END IF;
     IF entity IS NOT NULL THEN
         PERFORM billing_internal.the_entity(entity);
         IF kind = 'reader' THEN
@@ -160,12 +180,15 @@ CREATE FUNCTION billing_internal.revoke_access(role regrole, kind text, entity t
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     name CONSTANT text := (SELECT rolname FROM pg_roles WHERE oid = role);
+    relation regclass;
 BEGIN
     DELETE FROM billing.access a WHERE a.role_name = name AND a.kind = revoke_access.kind AND a.entity = coalesce(revoke_access.entity, '');
     IF NOT FOUND THEN
         PERFORM billing_internal.fail('invalid_argument', format('role "%s" has no such access', name));
     END IF;
-    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM %I', name);
+    FOR relation IN SELECT billing_internal.book_relations() LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %I', relation, name);
+    END LOOP;
     EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA billing, billing_internal FROM %I', name);
     EXECUTE format('REVOKE ALL ON SCHEMA billing, billing_internal FROM %I', name);
     PERFORM billing_internal.apply_access(a.role_name, a.kind, a.entity) FROM billing.access a WHERE a.role_name = name;

@@ -4,7 +4,8 @@
  *
  * A superuser calls it.  What needs his rights runs as him and is fixed text
  * with quoted names; every table, trigger and view is made by the owner of the
- * books, so that nothing of the books ever runs as a superuser.
+ * books, so that nothing of the books ever runs as a superuser, and restricted,
+ * so that none of his triggers is put off until the superuser is back.
  */
 #include "postgres.h"
 
@@ -42,7 +43,8 @@ make_books(Oid owner)
 	execute("SELECT billing_internal.books_ddl()", InvalidOid, (Datum) 0);
 	ddl = query_text(0, 1);
 	GetUserIdAndSecContext(&scope.saved_user, &scope.saved_security);
-	SetUserIdAndSecContext(owner, scope.saved_security | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(owner, scope.saved_security | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 	books_lock_search_path(&scope);
 	execute(ddl, InvalidOid, (Datum) 0);
 	execute("SELECT billing_internal.setup_book($1)", TEXTOID, CStringGetTextDatum(BILLING_VERSION));

@@ -338,6 +338,13 @@ local_date(TimestampTz at, pg_tz *tz)
 	return date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE;
 }
 
+/* The instant at which a day begins in a zone; the date is finite. */
+TimestampTz
+local_midnight(DateADT date, pg_tz *tz)
+{
+	return instant_on_day((int64) date + POSTGRES_EPOCH_JDATE, 0, tz);
+}
+
 /* day, second or 30/360.  Raises invalid_argument. */
 ProrationBasis
 proration_basis(const char *name)

@@ -42,6 +42,7 @@ extern int64 schedule_period_at(const Schedule *s, TimestampTz at);
 extern TimestampTz schedule_anchor(TimestampTz start, const char *time_zone, int billing_day);
 
 extern DateADT local_date(TimestampTz at, pg_tz *tz);
+extern TimestampTz local_midnight(DateADT date, pg_tz *tz);
 extern ProrationBasis proration_basis(const char *name);
 extern int64 proration_length(ProrationBasis basis, TimestampTz from, TimestampTz to, pg_tz *tz);
 

@@ -19,6 +19,7 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -148,12 +149,19 @@ verb_authorize(const Verb *verb, FunctionCallInfo fcinfo, const BooksScope *scop
 					entity >= 0 ? text_to_cstring(PG_GETARG_TEXT_PP(entity)) : NULL);
 }
 
-/* Hex digest of the call's name and arguments but the key itself. */
+/* Hex digest of the call's name and arguments but the key itself, whatever the session's settings. */
 static char *
 verb_fingerprint(const Verb *verb, FunctionCallInfo fcinfo, int key)
 {
+	static const char *const settings[][2] = {
+		{"TimeZone", "UTC"}, {"DateStyle", "ISO, YMD"}, {"IntervalStyle", "postgres"}
+	};
+	int			guc_level = NewGUCNestLevel();
 	StringInfoData text;
 
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	initStringInfo(&text);
 	appendStringInfoString(&text, verb->name);
 	for (int i = 0; i < verb->nargs; i++)
@@ -167,6 +175,7 @@ verb_fingerprint(const Verb *verb, FunctionCallInfo fcinfo, int key)
 		appendStringInfo(&text, "\n%s=", verb->argnames[i]);
 		appendStringInfoString(&text, OidOutputFunctionCall(output, PG_GETARG_DATUM(i)));
 	}
+	AtEOXact_GUC(true, guc_level);
 	return hash_hex(text.data, text.len);
 }
 
@@ -282,6 +291,10 @@ verb_run_once(Verb *verb, FunctionCallInfo fcinfo, int key_arg, bool *isnull)
 	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(key_arg));
 	int64		result = 0;
 
+	if (*key == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
+				 errmsg("\"%s\" of %s() must not be empty", "idempotency_key", verb->name)));
 	if (idempotency_claim(key, verb_fingerprint(verb, fcinfo, key_arg), &result, isnull))
 		return Int64GetDatum(result);
 	verb_run_body(verb, fcinfo);

@@ -49,6 +49,7 @@ typedef struct AccountBatch
 extern void batch_accept_states(AccountBatch *batch);
 extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
 extern void batch_load_usage(AccountBatch *batch, const RunContext *run);
+extern void split_pieces(BatchAccount *account, const TaxTable *taxes);
 extern void batch_compare(AccountBatch *batch, RunContext *run);
 extern void batch_document(AccountBatch *batch, RunContext *run, TimestampTz at);
 extern BatchAccount *batch_find(AccountBatch *batch, int64 account_id);

@@ -54,6 +54,7 @@ batch_compare(AccountBatch *batch, RunContext *run)
 
 		for (int s = 0; s < account->nsubs; s++)
 			subscription_pieces(&account->subs[s], &account->window, &account->pieces);
+		split_pieces(account, run->taxes);
 	}
 	batch_load_usage(batch, run);
 	for (int i = 0; i < batch->count; i++)

@@ -103,7 +103,8 @@ list_work(BillRun *run)
 {
 	static SpiQuery enter = {
 		.text = "INSERT INTO billing.run (procedure, at, entity, finalize, batch_size, status, started_at, pid)"
-		" VALUES ('bill_run', $1, $2, $3, $4, 'running', clock_timestamp(), pg_backend_pid()) RETURNING id",
+		" VALUES ('bill_run', $1, CASE WHEN $2 IS NOT NULL THEN billing_internal.the_entity($2) END,"
+		" $3, $4, 'running', clock_timestamp(), pg_backend_pid()) RETURNING id",
 		.nargs = 4, .argtypes = {TIMESTAMPTZOID, TEXTOID, BOOLOID, INT4OID}
 	};
 	static SpiQuery list = {

@@ -1,0 +1,99 @@
+/*
+ * split.c
+ *		Pieces cut where a tax rate changes inside them (RULES 6, split).
+ *
+ * Only tax classes with tax point split do that.  Tax is not part of the terms
+ * of a charge: what was charged already keeps the cuts it was charged with,
+ * whatever rates were entered since.
+ */
+#include "postgres.h"
+
+#include "run/account_batch.h"
+
+/* Is anything of the piece's period charged already? */
+static bool
+is_charged(const BatchAccount *account, const Piece *piece)
+{
+	for (int i = 0; i < account->nlive; i++)
+		if (account->live[i].item_id == piece->item->id && account->live[i].period_no == piece->period_no &&
+			account->live[i].end > account->live[i].start)
+			return true;
+	return false;
+}
+
+/* The first start after the given instant of what is charged of the piece's period. */
+static TimestampTz
+next_charged_start(const BatchAccount *account, const Piece *piece, TimestampTz after)
+{
+	TimestampTz next = DT_NOEND;
+
+	for (int i = 0; i < account->nlive; i++)
+		if (account->live[i].item_id == piece->item->id && account->live[i].period_no == piece->period_no &&
+			account->live[i].end > account->live[i].start && account->live[i].start > after)
+			next = Min(next, account->live[i].start);
+	return next;
+}
+
+/* Where the piece is cut next; DT_NOEND: nowhere. */
+static TimestampTz
+next_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piece, bool charged)
+{
+	const AccountTerms *terms = &account->terms;
+	DateADT		change;
+
+	if (charged)
+		return next_charged_start(account, piece, piece->start);
+	change = tax_next_change(taxes, terms->entity, piece->item->price->tax, terms->tax_status,
+							 local_date(piece->start, terms->entity_tz));
+	return change == DATEVAL_NOEND ? DT_NOEND : local_midnight(change, terms->entity_tz);
+}
+
+static bool
+may_be_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piece)
+{
+	return tax_next_change(taxes, account->terms.entity, piece->item->price->tax,
+						   account->terms.tax_status, DATEVAL_NOBEGIN) != DATEVAL_NOEND;
+}
+
+/* Adds the parts of a piece; each is due with the whole. */
+static void
+add_parts(const BatchAccount *account, const TaxTable *taxes, const Piece *piece, PieceList *list)
+{
+	bool		charged = is_charged(account, piece);
+	Piece		part = *piece;
+
+	for (;;)
+	{
+		TimestampTz cut = next_cut(account, taxes, &part, charged);
+
+		if (cut >= piece->end)
+			break;
+		part.end = cut;
+		part.whole = false;
+		piece_list_add(list, &part);
+		part.start = cut;
+		part.end = piece->end;
+	}
+	piece_list_add(list, &part);
+}
+
+/* Cuts the account's pieces where their tax class wants it. */
+void
+split_pieces(BatchAccount *account, const TaxTable *taxes)
+{
+	PieceList	list = {0};
+	bool		any = false;
+
+	for (int i = 0; i < account->pieces.count && !any; i++)
+		any = may_be_cut(account, taxes, &account->pieces.pieces[i]);
+	if (!any)
+		return;
+	for (int i = 0; i < account->pieces.count; i++)
+	{
+		if (may_be_cut(account, taxes, &account->pieces.pieces[i]))
+			add_parts(account, taxes, &account->pieces.pieces[i], &list);
+		else
+			piece_list_add(&list, &account->pieces.pieces[i]);
+	}
+	account->pieces = list;
+}

@@ -295,22 +295,33 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* The documents that live charges stand on, and what was credited of them. */
-static void
-load_history(AccountBatch *batch, const RunContext *run, Datum edited)
+/* The documents that the live charges of the batch stand on, as bigint[]. */
+static Datum
+origin_array(const AccountBatch *batch)
 {
-	static SpiQuery origins = {
+	int64	   *ids;
+	int			count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+		count += batch->accounts[i].nlive;
+	ids = palloc(sizeof(int64) * Max(count, 1));
+	count = 0;
+	for (int i = 0; i < batch->count; i++)
+		for (int k = 0; k < batch->accounts[i].nlive; k++)
+			ids[count++] = batch->accounts[i].live[k].origin_invoice;
+	return array_of_int64(ids, count);
+}
+
+/* What of those documents is settled. */
+static void
+load_origins(AccountBatch *batch, const RunContext *run, Datum *keys)
+{
+	static SpiQuery query = {
 		.text = "SELECT account_id, id, status IN ('paid', 'void'), total + rounding_amount - amount_paid - amount_credited"
-		" FROM billing.invoice_header WHERE account_id = ANY ($1) AND kind = 'invoice' AND status <> 'draft' ORDER BY 1, 2",
-		.nargs = 1, .argtypes = {INT8ARRAYOID}
+		" FROM billing.invoice_header WHERE account_id = ANY ($1) AND id = ANY ($2) ORDER BY 1, 2",
+		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
 	};
-	static SpiQuery credited = {
-		.text = "SELECT l.account_id, l.corrects_invoice_id, l.tax_category, l.tax_rate, l.tax_inclusive, sum(l.amount)"
-		" FROM billing.invoice_header h JOIN billing.invoice_line l ON l.account_id = h.account_id AND l.invoice_id = h.id"
-		" WHERE h.account_id = ANY ($1) AND h.kind = 'credit_note' AND h.status <> 'draft' GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2",
-		.nargs = 1, .argtypes = {INT8ARRAYOID}
-	};
-	int			count = (int) query_run1(&origins, run->read_only, edited);
+	int			count = (int) query_run(&query, keys, NULL, run->read_only);
 
 	for (int row = 0; row < count; row++)
 	{
@@ -326,7 +337,21 @@ load_history(AccountBatch *batch, const RunContext *run, Datum edited)
 		};
 	}
 	SPI_freetuptable(SPI_tuptable);
-	count = (int) query_run1(&credited, run->read_only, edited);
+}
+
+/* What credit notes gave back of them before. */
+static void
+load_credited(AccountBatch *batch, const RunContext *run, Datum *keys)
+{
+	static SpiQuery query = {
+		.text = "SELECT l.account_id, l.corrects_invoice_id, l.tax_category, l.tax_rate, l.tax_inclusive, sum(l.amount)"
+		" FROM billing.invoice_header h JOIN billing.invoice_line l ON l.account_id = h.account_id AND l.invoice_id = h.id"
+		" WHERE h.account_id = ANY ($1) AND l.corrects_invoice_id = ANY ($2) AND h.kind = 'credit_note' AND h.status <> 'draft'"
+		" GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2",
+		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+	};
+	int			count = (int) query_run(&query, keys, NULL, run->read_only);
+
 	for (int row = 0; row < count; row++)
 	{
 		BatchAccount *account = batch_find(batch, query_int64(row, 1, 0));
@@ -385,9 +410,11 @@ batch_load(AccountBatch *batch, RunContext *run, TimestampTz at)
 			edited[nedited++] = batch->ids[i];
 	if (nedited > 0)
 	{
-		Datum		ids = array_of_int64(edited, nedited);
+		Datum		keys[2] = {array_of_int64(edited, nedited)};
 
-		load_live(batch, run, ids, earliest_range(batch));
-		load_history(batch, run, ids);
+		load_live(batch, run, keys[0], earliest_range(batch));
+		keys[1] = origin_array(batch);
+		load_origins(batch, run, keys);
+		load_credited(batch, run, keys);
 	}
 }

@@ -16,7 +16,7 @@
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "storage/procarray.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "account/account.h"
+#include "compat.h"
 #include "lib/errors.h"
 #include "lib/gate.h"
 #include "lib/spi.h"
@@ -77,11 +78,32 @@ due_arguments(const BillRun *run, Datum *values, char *nulls)
 	nulls[1] = run->entity ? ' ' : 'n';
 }
 
-/* Runs whose server process is gone were interrupted. */
+/*
+ * Is a process still executing the statement that began a run?  A session
+ * outlives a run that was canceled, and process ids come again.
+ */
+static bool
+is_under_way(int pid, TimestampTz started_at)
+{
+	pgstat_clear_backend_activity_snapshot();
+	for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++)
+	{
+		const PgBackendStatus *status = &pgstat_get_local_beentry_by_index(i)->backendStatus;
+
+		if (status->st_procpid == pid && pid != MyProcPid)
+			return status->st_state == STATE_DISABLED ||
+				(status->st_state == STATE_RUNNING && status->st_activity_start_timestamp <= started_at);
+	}
+	return false;
+}
+
+/* Runs that are no longer under way and did not finish were interrupted. */
 static void
 mark_interrupted(void)
 {
-	static SpiQuery running = {.text = "SELECT id, pid FROM billing.run WHERE status = 'running' FOR UPDATE SKIP LOCKED"};
+	static SpiQuery running = {
+		.text = "SELECT id, pid, started_at FROM billing.run WHERE status = 'running' FOR UPDATE SKIP LOCKED"
+	};
 	static SpiQuery mark = {
 		.text = "UPDATE billing.run SET status = 'interrupted', finished_at = now() WHERE id = $1",
 		.nargs = 1, .argtypes = {INT8OID}
@@ -91,7 +113,7 @@ mark_interrupted(void)
 	int			ngone = 0;
 
 	for (int i = 0; i < count; i++)
-		if (BackendPidGetProc(DatumGetInt32(query_value(i, 2))) == NULL || DatumGetInt32(query_value(i, 2)) == MyProcPid)
+		if (!is_under_way(DatumGetInt32(query_value(i, 2)), query_int64(i, 3, 0)))
 			ids[ngone++] = query_int64(i, 1, 0);
 	for (int i = 0; i < ngone; i++)
 		(void) query_run1(&mark, false, Int64GetDatum(ids[i]));
@@ -202,6 +224,7 @@ try_accounts(BillRun *run, int64 *ids, int count, bool wait, ErrorData **error)
 	ResourceOwner owner = CurrentResourceOwner;
 	BillOptions options = run->options;
 	BillResult	result = {0};
+	bool		held_series = account_holds_series();
 	volatile bool worked = false;
 
 	options.wait = wait;
@@ -225,7 +248,8 @@ try_accounts(BillRun *run, int64 *ids, int count, bool wait, ErrorData **error)
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		account_series_released();
+		if (!held_series)
+			account_series_released();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -437,6 +461,8 @@ billing_bill_run(PG_FUNCTION_ARGS)
 				(errmsg("bill run in a transaction block: its documents stay or go with the transaction")));
 	run->batch_context = AllocSetContextCreate(PortalContext, "billing batch", ALLOCSET_DEFAULT_SIZES);
 	run->context = run_context_create(PortalContext, false);
+	if (run->entity != NULL)
+		(void) run_entity(run->context, run->entity);
 	mark_interrupted();
 	list_work(run);
 	commit_step(run);

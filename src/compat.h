@@ -62,7 +62,7 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags)
 	make_range(typcache, lower, upper, empty)
 #endif
 
-/* 8eba3e3f02 (16): pgstat_fetch_stat_local_beentry, renamed */
+/* pgstat_fetch_stat_local_beentry got the newer name in 16 */
 #if PG_VERSION_NUM < 160000
 #define pgstat_get_local_beentry_by_index(index) pgstat_fetch_stat_local_beentry(index)
 #endif

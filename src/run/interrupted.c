@@ -1,0 +1,58 @@
+/*
+ * interrupted.c
+ *		Runs that ended without an end.
+ *
+ * A run that is killed or canceled cannot say so: its last transaction is
+ * gone.  The next run looks whether those that call themselves running are
+ * still being executed, by what the server itself knows of its processes.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/backend_status.h"
+
+#include "compat.h"
+#include "lib/spi.h"
+#include "run/bill.h"
+
+/*
+ * Is a process still executing the statement that began a run?  A session
+ * outlives a run that was canceled, and process ids come again.
+ */
+static bool
+is_under_way(int pid, TimestampTz started_at)
+{
+	pgstat_clear_backend_activity_snapshot();
+	for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++)
+	{
+		const PgBackendStatus *status = &pgstat_get_local_beentry_by_index(i)->backendStatus;
+
+		if (status->st_procpid == pid && pid != MyProcPid)
+			return status->st_state == STATE_DISABLED ||
+				(status->st_state == STATE_RUNNING && status->st_activity_start_timestamp <= started_at);
+	}
+	return false;
+}
+
+/* Runs that are no longer under way and did not finish were interrupted. */
+void
+runs_mark_interrupted(void)
+{
+	static SpiQuery running = {
+		.text = "SELECT id, pid, started_at FROM billing.run WHERE status = 'running' FOR UPDATE SKIP LOCKED"
+	};
+	static SpiQuery mark = {
+		.text = "UPDATE billing.run SET status = 'interrupted', finished_at = now() WHERE id = $1",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
+	int			count = (int) query_run(&running, NULL, NULL, false);
+	int64	   *ids = palloc(sizeof(int64) * Max(count, 1));
+	int			ngone = 0;
+
+	for (int i = 0; i < count; i++)
+		if (!is_under_way(DatumGetInt32(query_value(i, 2)), query_int64(i, 3, 0)))
+			ids[ngone++] = query_int64(i, 1, 0);
+	for (int i = 0; i < ngone; i++)
+		(void) query_run1(&mark, false, Int64GetDatum(ids[i]));
+}

@@ -480,23 +480,23 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.create_plan(text, jsonb, text, int, int, jsonb) IS 'body of billing.create_plan';
 
+CREATE FUNCTION billing_internal.is_multiple(every interval, of interval) RETURNS boolean
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN extract(day FROM of) > 0 THEN extract(day FROM every) > 0 AND extract(day FROM every)::int % extract(day FROM of)::int = 0
+                ELSE extract(day FROM every) = 0 AND (extract(year FROM every) * 12 + extract(month FROM every))::int
+                     % (extract(year FROM of) * 12 + extract(month FROM of))::int = 0 END
+$$;
+COMMENT ON FUNCTION billing_internal.is_multiple(interval, interval) IS 'is an interval of whole months or days a whole multiple of another';
+
 CREATE FUNCTION billing_internal.common_interval(prices text[]) RETURNS interval
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     shortest interval := (SELECT min(p.every) FROM billing.price p WHERE p.code = ANY (prices));
-    months int := extract(year FROM shortest) * 12 + extract(month FROM shortest);
-    days int := extract(day FROM shortest);
-    misfit text;
+    misfit text := (SELECT p.code FROM billing.price p WHERE p.code = ANY (prices) AND NOT billing_internal.is_multiple(p.every, shortest) LIMIT 1);
 BEGIN
-    SELECT p.code INTO misfit FROM billing.price p
-     WHERE p.code = ANY (prices) AND CASE WHEN months > 0
-        THEN extract(day FROM p.every) <> 0 OR (extract(year FROM p.every) * 12 + extract(month FROM p.every)) % months <> 0
-        ELSE p.every >= interval '1 month' AND extract(day FROM p.every) = 0 OR extract(day FROM p.every)::int % days <> 0 END
-     LIMIT 1;
     IF misfit IS NOT NULL THEN
-        PERFORM billing_internal.fail('invalid_interval',
-            format('interval of price "%s" is not a multiple of %s', misfit, shortest),
-            'The periods of all items are whole multiples of the shortest.');
+        PERFORM billing_internal.fail('invalid_interval', format('interval of price "%s" is not a multiple of %s', misfit, shortest),
+                                      'The periods of all items are whole multiples of the shortest.');
     END IF;
     RETURN shortest;
 END $$;

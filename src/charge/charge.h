@@ -12,6 +12,7 @@
 typedef struct Piece
 {
 	const SubscriptionItem *item;
+	const Price *price;			/* terms in force */
 	int64		period_no;
 	TimestampTz period_start;	/* the aligned period */
 	TimestampTz period_end;
@@ -39,19 +40,40 @@ typedef struct Window
 	TimestampTz recompute_from; /* DT_NOEND: nothing was edited */
 	TimestampTz horizon;		/* what is due until then is charged */
 	bool		accrue;			/* arrears in progress count up to the horizon, as if due then */
-	bool		at_once;		/* corrections do not wait for a later document */
+	bool		at_once;		/* corrections and prorated charges do not wait for a later document */
 } Window;
 
-/* A line to be written: the difference between a piece and what is live. */
+/* A row of table charge to be written: what is live of a range from now on. */
+typedef struct ChargeRow
+{
+	TimestampTz start;
+	TimestampTz end;			/* = start: nothing is left */
+	int			revision;
+	int64		amount;
+	int64		granted;
+	Numeric		quantity;
+	const Price *price;
+} ChargeRow;
+
+/* A line to be written: the difference between what should be charged and what is. */
 typedef struct Delta
 {
-	const SubscriptionItem *item;			/* NULL: only the live row still knows the item */
-	const Piece *piece;			/* NULL: nothing remains */
-	const LiveCharge *live;		/* NULL: first charge of the range */
+	const SubscriptionItem *item;	/* NULL: only the live row still knows the item */
+	int64		item_id;
+	int64		subscription_id;
+	int			version;		/* schedule version and period number of the key */
+	int64		period_no;
+	const Price *price;
+	const Piece *piece;			/* rated anew; NULL: nothing remains */
+	const LiveCharge *live;		/* the row that it revises; NULL: first charge of the range */
 	bool		correction;		/* of a line that exists */
 	int64		amount;			/* signed */
-	int64		remains;		/* what is charged afterwards */
+	Numeric		quantity;		/* signed on corrections; NULL: none */
+	TimestampTz start;			/* range charged or given back */
+	TimestampTz end;
 	TimestampTz due;
+	ChargeRow  *rows;			/* what is live afterwards */
+	int			nrows;
 } Delta;
 
 typedef struct DeltaList
@@ -60,14 +82,16 @@ typedef struct DeltaList
 	int			count;
 	int			capacity;
 	bool		postponed;		/* a difference waits for a later document */
+	TimestampTz early_from;		/* start of what is charged before it is due; DT_NOEND: nothing */
 } DeltaList;
 
 extern void subscription_pieces(const Subscription *sub, const Window *window, PieceList *list);
 extern TimestampTz subscription_next_due(const Subscription *sub, TimestampTz after);
 extern TimestampTz subscription_next_regular(const Subscription *sub, TimestampTz from);
 extern TimestampTz correction_due(const Subscription *sub, const Window *window);
+extern bool same_numeric(Numeric a, Numeric b);
 extern void piece_list_add(PieceList *list, const Piece *piece);
-extern bool piece_of_period(const SubscriptionItem *item, int64 n, Piece *piece);
+extern void period_pieces(const SubscriptionItem *item, int64 n, PieceList *list);
 extern void piece_rate(Piece *piece, int minor_units);
 extern void charge_difference(const Subscription *subs, int nsubs, const Window *window,
 							  const PieceList *pieces, const LiveCharge *live, int nlive,

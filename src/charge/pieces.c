@@ -21,39 +21,129 @@ one_month_after(TimestampTz at, pg_tz *tz)
 	return schedule_start(&schedule, 1);
 }
 
-/*
- * The part of the aligned period in which an item counts, after its start and
- * its end took their sides in time order; false when there is none.  Metered
- * items know no sides.
- */
-static bool
-live_part(const SubscriptionItem *item, Piece *piece)
+/* Are both absent, or the same number? */
+bool
+same_numeric(Numeric a, Numeric b)
 {
-	const Subscription *sub = item->subscription;
-	ProrationSide rise = item->price->charge_side;
-	ProrationSide fall = item->price->credit_side;
-	bool		starts = item->start > piece->period_start;
-	bool		ends = item->end < piece->period_end;
+	return a == NULL || b == NULL ? a == b : num_cmp(a, b) == 0;
+}
 
-	piece->start = Max(piece->period_start, item->start);
-	piece->end = Min(piece->period_end, item->end);
-	piece->whole = !starts && !ends;
-	if (piece->start >= piece->end)
-		return false;
-	if (item->price->aggregation != AGGREGATE_NONE)
-		return true;
-	if (item->start == sub->start && sub->first_period_set)
-		rise = sub->first_period;
-	if (starts && rise == SIDE_NONE)
-		return false;
-	if (ends && fall == SIDE_FULL)
-		return false;
-	if (starts && rise == SIDE_FULL)
-		piece->start = piece->period_start;
-	if (ends && fall == SIDE_NONE)
-		piece->end = piece->period_end;
-	piece->whole = piece->start == piece->period_start && piece->end == piece->period_end;
-	return true;
+/* The terms in force at an instant; NULL where the item is not live. */
+static const Terms *
+terms_at(const SubscriptionItem *item, TimestampTz at)
+{
+	int			i = item->nterms - 1;
+
+	if (at < item->start || at >= item->end)
+		return NULL;
+	while (i > 0 && item->terms[i].from > at)
+		i--;
+	return &item->terms[i];
+}
+
+static bool
+same_terms(const Terms *a, const Terms *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return a == b || (a->price == b->price && same_numeric(a->quantity, b->quantity));
+}
+
+/* The charge of a whole period; zero where the item is not live. */
+static Numeric
+level_of(const Terms *terms)
+{
+	return terms == NULL ? num_from_int(0) : scheme_charge(terms->price->scheme, terms->quantity);
+}
+
+/* Stretches of a period while its changes are applied in time order. */
+typedef struct Stretch
+{
+	TimestampTz start;
+	const Terms *terms;			/* NULL: not live */
+} Stretch;
+
+typedef struct Fold
+{
+	const SubscriptionItem *item;
+	TimestampTz period_start;
+	Stretch    *stretches;
+	int			count;
+} Fold;
+
+static void
+fold_add(Fold *fold, TimestampTz at, const Terms *terms)
+{
+	fold->stretches[fold->count++] = (Stretch) {at, terms};
+}
+
+/* The side that a change takes: a rise that of the price it goes to, a fall that of the price it leaves. */
+static ProrationSide
+side_of_change(const Fold *fold, const Terms *force, TimestampTz at, const Terms *terms)
+{
+	const SubscriptionItem *item = fold->item;
+	int			order = num_cmp(level_of(terms), level_of(force));
+
+	if (order < 0)
+		return force->price->credit_side;
+	if (order == 0)
+		return SIDE_PRORATE;
+	if (force == NULL && at == item->start && at == item->subscription->start && item->subscription->first_period_set)
+		return item->subscription->first_period;
+	return terms->price->charge_side;
+}
+
+/*
+ * Applies a change inside the period: ignored until the period ends, counting
+ * from its start, or from its instant (RULES 4, proration).  It is judged
+ * against the level in force after the earlier changes.
+ */
+static void
+fold_change(Fold *fold, TimestampTz at, const Terms *terms)
+{
+	const Terms *force = fold->stretches[fold->count - 1].terms;
+
+	if (same_terms(force, terms))
+		return;
+	if (fold->item->price->aggregation != AGGREGATE_NONE)
+	{
+		fold_add(fold, at, terms);
+		return;
+	}
+	switch (side_of_change(fold, force, at, terms))
+	{
+		case SIDE_NONE:
+			break;
+		case SIDE_FULL:
+			fold->count = 0;
+			fold_add(fold, fold->period_start, terms);
+			break;
+		case SIDE_PRORATE:
+			fold_add(fold, at, terms);
+			break;
+	}
+}
+
+/* All stretches of an aligned period. */
+static Fold
+fold_period(const SubscriptionItem *item, TimestampTz period_start, TimestampTz period_end)
+{
+	Fold		fold = {.item = item, .period_start = period_start};
+
+	fold.stretches = palloc(sizeof(Stretch) * (item->nterms + 3));
+	fold_add(&fold, period_start, terms_at(item, period_start));
+	if (item->start > period_start && item->start < period_end)
+		fold_change(&fold, item->start, terms_at(item, item->start));
+	for (int i = 1; i < item->nterms; i++)
+	{
+		TimestampTz at = item->terms[i].from;
+
+		if (at > Max(period_start, item->start) && at < Min(period_end, item->end))
+			fold_change(&fold, at, &item->terms[i]);
+	}
+	if (item->end > Max(period_start, item->start) && item->end < period_end)
+		fold_change(&fold, item->end, NULL);
+	return fold;
 }
 
 /* Does a period of the item have its regular charge? */
@@ -96,41 +186,57 @@ subscription_next_regular(const Subscription *sub, TimestampTz from)
 	return next;
 }
 
+/* With the next regular invoice from an instant on, or at once when none lies within a month. */
+static TimestampTz
+with_next_regular(const SubscriptionItem *item, TimestampTz from)
+{
+	TimestampTz next = subscription_next_regular(item->subscription, from);
+
+	return next == DT_NOEND || next > one_month_after(from, item->schedule.tz) ? from : next;
+}
+
 /*
  * When a piece is charged: in advance at its start, in arrears at the end of
- * its period, or when it ends early with the subscription's next regular
- * invoice, or at once when none lies within a month.
+ * its period; one that begins inside its period, unless it is the first of the
+ * subscription, and arrears that end early, with the next regular invoice.
  */
 static TimestampTz
 piece_due(const Piece *piece)
 {
 	const SubscriptionItem *item = piece->item;
-	TimestampTz next;
+	TimestampTz first = item->subscription->start;
 
-	if (item->price->advance)
-		return Max(piece->period_start, item->start);
-	if (piece->end == piece->period_end)
-		return piece->period_end;
-	next = subscription_next_regular(item->subscription, piece->end);
-	if (next == DT_NOEND || next > one_month_after(piece->end, item->schedule.tz))
-		return piece->end;
-	return next;
+	if (!item->price->advance)
+		return piece->end == piece->period_end ? piece->period_end : with_next_regular(item, piece->end);
+	if (piece->start == piece->period_start)
+		return item->start == first ? Max(piece->start, first) : piece->start;
+	return piece->start == first ? first : with_next_regular(item, piece->start);
 }
 
-/* Fills the piece of period n, not rated; false when the item has none there. */
-bool
-piece_of_period(const SubscriptionItem *item, int64 n, Piece *piece)
+/* Adds the pieces of period n, not rated. */
+void
+period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
 {
-	memset(piece, 0, sizeof(Piece));
-	piece->item = item;
-	piece->period_no = n;
-	piece->period_start = schedule_start(&item->schedule, n);
-	piece->period_end = schedule_start(&item->schedule, n + 1);
-	piece->quantity = item->quantity;
-	if (!live_part(item, piece))
-		return false;
-	piece->due = piece_due(piece);
-	return true;
+	TimestampTz period_start = schedule_start(&item->schedule, n);
+	TimestampTz period_end = schedule_start(&item->schedule, n + 1);
+	Fold		fold = fold_period(item, period_start, period_end);
+
+	for (int i = 0; i < fold.count; i++)
+	{
+		const Terms *terms = fold.stretches[i].terms;
+		Piece		piece = {.item = item, .period_no = n, .period_start = period_start, .period_end = period_end};
+
+		if (terms == NULL)
+			continue;
+		piece.price = terms->price;
+		piece.quantity = terms->quantity;
+		piece.start = fold.stretches[i].start;
+		piece.end = i + 1 < fold.count ? fold.stretches[i + 1].start : period_end;
+		piece.whole = piece.start == period_start && piece.end == period_end;
+		piece.due = piece_due(&piece);
+		piece_list_add(list, &piece);
+	}
+	pfree(fold.stretches);
 }
 
 /* Adds a copy of the piece. */
@@ -147,16 +253,16 @@ piece_list_add(PieceList *list, const Piece *piece)
 }
 
 /*
- * Is a piece to be compared?  When it became due since the last run, or while
- * its period or its due instant lies after the earliest edit (P6).
+ * Is a piece to be looked at?  When it became due since the last run, or while
+ * its period or its due instant lies after the earliest edit (P6).  Of edited
+ * periods also what is not due yet, since it may be charged already.
  */
 static bool
 in_window(const Piece *piece, const Window *window)
 {
-	if (piece->due > window->horizon)
-		return false;
-	return piece->due > window->billed_through ||
-		Max(piece->period_end, piece->due) > window->recompute_from;
+	if (Max(piece->period_end, piece->due) > window->recompute_from)
+		return true;
+	return piece->due > window->billed_through && piece->due <= window->horizon;
 }
 
 /*
@@ -192,10 +298,29 @@ accrue(Piece *piece, const Window *window)
 	piece->due = window->horizon;
 }
 
+/*
+ * Adds those of a period's pieces that are in the window.  Of an account that
+ * was edited all pieces of the period, since its key is compared as a whole.
+ */
+static void
+add_period(const PieceList *period, const Window *window, PieceList *list)
+{
+	bool		edited = window->recompute_from < DT_NOEND;
+	bool		any = false;
+
+	for (int i = 0; i < period->count; i++)
+		any = any || in_window(&period->pieces[i], window);
+	for (int i = 0; i < period->count && any; i++)
+		if (edited || in_window(&period->pieces[i], window))
+			piece_list_add(list, &period->pieces[i]);
+}
+
 /* Adds the subscription's pieces in the window, item by item in time order. */
 void
 subscription_pieces(const Subscription *sub, const Window *window, PieceList *list)
 {
+	PieceList	period = {0};
+
 	for (int i = 0; i < sub->nitems; i++)
 	{
 		const SubscriptionItem *item = &sub->items[i];
@@ -205,17 +330,39 @@ subscription_pieces(const Subscription *sub, const Window *window, PieceList *li
 		for (int64 n = first_period_no(item, window);; n++)
 		{
 			TimestampTz period_start = schedule_start(&item->schedule, n);
-			Piece		piece;
 
 			if (period_start > window->horizon || period_start >= item->end)
 				break;
-			if (!piece_of_period(item, n, &piece))
-				continue;
-			accrue(&piece, window);
-			if (in_window(&piece, window))
-				piece_list_add(list, &piece);
+			period.count = 0;
+			period_pieces(item, n, &period);
+			for (int k = 0; k < period.count; k++)
+				accrue(&period.pieces[k], window);
+			add_period(&period, window, list);
 		}
 	}
+}
+
+/* The first due instant of the item's pieces after the given one; DT_NOEND: none. */
+static TimestampTz
+item_next_due(const SubscriptionItem *item, TimestampTz after)
+{
+	Window		window = {.billed_through = after, .recompute_from = DT_NOEND};
+	PieceList	period = {0};
+	TimestampTz next = DT_NOEND;
+
+	if (item->start >= item->end)
+		return DT_NOEND;
+	for (int64 n = first_period_no(item, &window); next == DT_NOEND; n++)
+	{
+		if (schedule_start(&item->schedule, n) >= item->end)
+			break;
+		period.count = 0;
+		period_pieces(item, n, &period);
+		for (int k = 0; k < period.count; k++)
+			if (period.pieces[k].due > after)
+				next = Min(next, period.pieces[k].due);
+	}
+	return next;
 }
 
 /* The first instant after which a piece of the subscription becomes due; DT_NOEND: never. */
@@ -225,25 +372,7 @@ subscription_next_due(const Subscription *sub, TimestampTz after)
 	TimestampTz next = DT_NOEND;
 
 	for (int i = 0; i < sub->nitems; i++)
-	{
-		const SubscriptionItem *item = &sub->items[i];
-		Window		window = {.billed_through = after, .recompute_from = DT_NOEND};
-
-		if (item->start >= item->end)
-			continue;
-		for (int64 n = first_period_no(item, &window);; n++)
-		{
-			Piece		piece;
-
-			if (schedule_start(&item->schedule, n) >= item->end)
-				break;
-			if (piece_of_period(item, n, &piece) && piece.due > after)
-			{
-				next = Min(next, piece.due);
-				break;
-			}
-		}
-	}
+		next = Min(next, item_next_due(&sub->items[i], after));
 	return next;
 }
 
@@ -273,7 +402,7 @@ void
 piece_rate(Piece *piece, int minor_units)
 {
 	const SubscriptionItem *item = piece->item;
-	const Price *price = item->price;
+	const Price *price = piece->price;
 	pg_tz	   *tz = item->schedule.tz;
 	Numeric		level;
 

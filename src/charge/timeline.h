@@ -51,14 +51,23 @@ typedef struct Price
 
 typedef struct Subscription Subscription;
 
+/* Terms of an item from an instant until the next terms. */
+typedef struct Terms
+{
+	TimestampTz from;
+	const Price *price;
+	Numeric		quantity;		/* NULL: from usage */
+} Terms;
+
 typedef struct SubscriptionItem
 {
 	const Subscription *subscription;
 	int64		id;
 	TimestampTz start;
 	TimestampTz end;			/* DT_NOEND: endless; already cut by the subscription's */
-	const Price *price;
-	Numeric		quantity;		/* NULL: from usage */
+	const Price *price;			/* the first; interval, timing and meter never change */
+	Terms	   *terms;			/* by from; the first holds from the start or before */
+	int			nterms;
 	Schedule	schedule;		/* its periods: the version's anchor by the price's interval */
 } SubscriptionItem;
 

@@ -59,8 +59,11 @@ add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 		line_row(terms, document, line_no, values, nulls);
 		rows_put(&batch->line, values, nulls);
 		canonical_row(&form, "line", line_columns, LINE_COUNT, values, nulls);
-		charge_row(terms, document, line_no, values, nulls);
-		rows_put(&batch->charge, values, nulls);
+		for (int i = 0; i < document->lines[line_no - 1].delta->nrows; i++)
+		{
+			charge_row(terms, document, line_no, &document->lines[line_no - 1].delta->rows[i], values, nulls);
+			rows_put(&batch->charge, values, nulls);
+		}
 	}
 	for (int i = 0; i < document->ntaxes; i++)
 	{

@@ -29,14 +29,13 @@ static DocumentLine
 make_line(const AccountTerms *terms, const TaxTable *taxes, DateADT issued_on, const Delta *delta)
 {
 	DocumentLine line = {.delta = delta, .amount = delta->amount};
-	const Piece *piece = delta->piece;
 	const LiveCharge *live = delta->live;
 
-	line.price = piece ? piece->item->price : live->price;
-	line.subscription_id = piece ? piece->item->subscription->id : live->subscription_id;
-	line.item_id = piece ? piece->item->id : live->item_id;
-	line.start = piece ? piece->start : live->start;
-	line.end = piece ? piece->end : live->end;
+	line.price = delta->price;
+	line.subscription_id = delta->subscription_id;
+	line.item_id = delta->item_id;
+	line.start = delta->start;
+	line.end = delta->end;
 	line.purchase_order = delta->item ? delta->item->subscription->purchase_order : NULL;
 	if (delta->correction)
 	{

@@ -46,7 +46,10 @@ BEGIN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be voided', replace(h.kind, '_', ' '), invoice_id, h.status),
             NULL, CASE WHEN h.status = 'draft' THEN 'A draft is made anew by every run; correct what it bills.' END);
     ELSIF h.amount_paid > 0 OR h.amount_credited > 0 OR EXISTS (
-        SELECT FROM billing.invoice_line l WHERE l.account_id = account AND l.corrects_invoice_id = void_invoice.invoice_id) THEN
+        SELECT FROM billing.invoice_line l WHERE l.account_id = account AND l.corrects_invoice_id = void_invoice.invoice_id) OR EXISTS (
+        SELECT FROM billing.charge c JOIN billing.charge d ON d.account_id = c.account_id AND d.item_id = c.item_id AND d.kind = c.kind
+               AND d.period_start = c.period_start AND d.ordinal = c.ordinal AND d.revision > c.revision AND d.invoice_id <> c.invoice_id
+         WHERE c.account_id = account AND c.invoice_id = void_invoice.invoice_id) THEN
         PERFORM billing_internal.fail('document_corrected', format('invoice %s is corrected by a later document or paid', invoice_id), NULL,
                                       'Reverse that first.');
     END IF;
@@ -102,19 +105,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.write_counter_document(bigint, bigint, boolean, text) IS 'writes the credit note that reverses an invoice';
 
--- Each charge that the invoice carried gets the next revision: back to what it was before, or granted for ever.
+-- Each charge that the invoice carried gets a further revision: back to what it was before, the latest first;
+-- or it stays as it is and what the line charged is granted for ever.
 CREATE FUNCTION billing_internal.reverse_charges(account_id bigint, invoice_id bigint, note bigint, rebill boolean) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    WITH carried AS (
+        SELECT c.*, l.amount AS line_amount,
+               row_number() OVER (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision DESC) AS back,
+               max(c.revision) OVER (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal) AS last,
+               row_number() OVER (PARTITION BY c.line_no ORDER BY c.item_id, c.kind, c.period_start, c.ordinal, c.revision) = 1 AS takes_grant
+          FROM billing.charge c JOIN billing.invoice_line l USING (account_id, invoice_id, line_no)
+         WHERE c.account_id = $1 AND c.invoice_id = $2)
     INSERT INTO billing.charge (account_id, item_id, kind, period_start, ordinal, revision, period_end, subscription_id,
         schedule_version, period_no, amount, granted, quantity, price, price_version, invoice_id, line_no)
-    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, c.revision + 1,
-        CASE WHEN NOT $4 THEN c.period_end ELSE coalesce(b.period_end, c.period_start) END, c.subscription_id,
-        c.schedule_version, c.period_no, CASE WHEN NOT $4 THEN c.amount ELSE coalesce(b.amount, 0 * c.amount) END,
-        CASE WHEN NOT $4 THEN c.granted + l.amount ELSE c.granted END,
-        CASE WHEN NOT $4 THEN c.quantity ELSE b.quantity END, c.price, c.price_version, $3, c.line_no
-      FROM billing.charge c JOIN billing.invoice_line l USING (account_id, invoice_id, line_no)
+    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, c.last + c.back, coalesce(b.period_end, c.period_start), c.subscription_id,
+        c.schedule_version, c.period_no, coalesce(b.amount, 0 * c.amount), c.granted, b.quantity, coalesce(b.price, c.price),
+        coalesce(b.price_version, c.price_version), $3, c.line_no
+      FROM carried c
       LEFT JOIN billing.charge b ON b.account_id = c.account_id AND b.item_id = c.item_id AND b.kind = c.kind
            AND b.period_start = c.period_start AND b.ordinal = c.ordinal AND b.revision = c.revision - 1
-     WHERE c.account_id = $1 AND c.invoice_id = $2
+     WHERE $4
+    UNION ALL
+    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, c.last + c.back, z.period_end, c.subscription_id,
+        c.schedule_version, c.period_no, z.amount,
+        z.granted + sum(CASE WHEN c.takes_grant THEN c.line_amount ELSE 0 END)
+            OVER (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.back),
+        z.quantity, z.price, z.price_version, $3, c.line_no
+      FROM carried c
+      JOIN billing.charge z ON z.account_id = c.account_id AND z.item_id = c.item_id AND z.kind = c.kind
+           AND z.period_start = c.period_start AND z.ordinal = c.ordinal AND z.revision = c.last
+     WHERE NOT $4
 $$;
 COMMENT ON FUNCTION billing_internal.reverse_charges(bigint, bigint, bigint, boolean) IS 'revises the charges of an invoice that is voided';

@@ -117,17 +117,15 @@ set_rating(Row *row, const DocumentLine *line)
 	}
 }
 
-/* What a correction adds or takes, and the line that it corrects. */
+/* What a correction adds or takes, positive on credit notes, and the line that it corrects. */
 static void
 set_correction(Row *row, const Document *document, const DocumentLine *line)
 {
-	const Piece *piece = line->delta->piece;
 	const LiveCharge *live = line->delta->live;
-	Numeric		after = piece && piece->quantity ? piece->quantity : num_from_int(0);
+	Numeric		quantity = line->delta->quantity;
 
-	if (live->quantity != NULL)
-		set_numeric(row, LINE_quantity, document->credit_note ? num_sub(live->quantity, after)
-					: num_sub(after, live->quantity));
+	if (quantity != NULL)
+		set_numeric(row, LINE_quantity, document->credit_note ? num_neg(quantity) : quantity);
 	set(row, LINE_corrects_invoice_id, Int64GetDatum(live->origin_invoice));
 	set(row, LINE_corrects_line_no, Int32GetDatum(live->origin_line));
 }
@@ -154,8 +152,8 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	set(&row, LINE_subscription_id, Int64GetDatum(line->subscription_id));
 	set(&row, LINE_item_id, Int64GetDatum(line->item_id));
 	set_text(&row, LINE_kind, kind_of(price));
-	set(&row, LINE_schedule_version, Int32GetDatum(delta->piece ? delta->item->subscription->version : delta->live->version));
-	set(&row, LINE_period_no, Int64GetDatum(delta->piece ? delta->piece->period_no : delta->live->period_no));
+	set(&row, LINE_schedule_version, Int32GetDatum(delta->version));
+	set(&row, LINE_period_no, Int64GetDatum(delta->period_no));
 	set_text(&row, LINE_price, price->code);
 	set(&row, LINE_price_version, Int32GetDatum(price->version));
 	set_text(&row, LINE_product, price->product);
@@ -180,30 +178,29 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	set(&row, LINE_period_end, TimestampTzGetDatum(line->end));
 }
 
-/* Fills CHARGE_COUNT values: the revision that the line carries (RULES P7). */
+/* Fills CHARGE_COUNT values: a range that is live from now on, carried by the line (RULES P7). */
 void
-charge_row(const AccountTerms *terms, const Document *document, int line_no, Datum *values, bool *nulls)
+charge_row(const AccountTerms *terms, const Document *document, int line_no, const ChargeRow *charge,
+		   Datum *values, bool *nulls)
 {
-	const DocumentLine *line = &document->lines[line_no - 1];
-	const Delta *delta = line->delta;
-	const LiveCharge *live = delta->live;
+	const Delta *delta = document->lines[line_no - 1].delta;
 	Row			row = row_begin(terms, values, nulls, CHARGE_COUNT);
 
 	set(&row, CHARGE_account_id, Int64GetDatum(terms->account_id));
-	set(&row, CHARGE_item_id, Int64GetDatum(line->item_id));
-	set_text(&row, CHARGE_kind, kind_of(line->price));
-	set(&row, CHARGE_period_start, TimestampTzGetDatum(line->start));
+	set(&row, CHARGE_item_id, Int64GetDatum(delta->item_id));
+	set_text(&row, CHARGE_kind, kind_of(charge->price));
+	set(&row, CHARGE_period_start, TimestampTzGetDatum(charge->start));
 	set(&row, CHARGE_ordinal, Int64GetDatum(0));
-	set(&row, CHARGE_revision, Int32GetDatum(live ? live->revision + 1 : 0));
-	set(&row, CHARGE_period_end, TimestampTzGetDatum(delta->piece || delta->remains > 0 ? line->end : line->start));
-	set(&row, CHARGE_subscription_id, Int64GetDatum(line->subscription_id));
-	set(&row, CHARGE_schedule_version, Int32GetDatum(delta->piece ? delta->item->subscription->version : live->version));
-	set(&row, CHARGE_period_no, Int64GetDatum(delta->piece ? delta->piece->period_no : live->period_no));
-	set_money(&row, CHARGE_amount, delta->remains);
-	set_money(&row, CHARGE_granted, live ? live->granted : 0);
-	set_numeric(&row, CHARGE_quantity, delta->piece ? delta->piece->quantity : NULL);
-	set_text(&row, CHARGE_price, line->price->code);
-	set(&row, CHARGE_price_version, Int32GetDatum(line->price->version));
+	set(&row, CHARGE_revision, Int32GetDatum(charge->revision));
+	set(&row, CHARGE_period_end, TimestampTzGetDatum(charge->end));
+	set(&row, CHARGE_subscription_id, Int64GetDatum(delta->subscription_id));
+	set(&row, CHARGE_schedule_version, Int32GetDatum(delta->version));
+	set(&row, CHARGE_period_no, Int64GetDatum(delta->period_no));
+	set_money(&row, CHARGE_amount, charge->amount);
+	set_money(&row, CHARGE_granted, charge->granted);
+	set_numeric(&row, CHARGE_quantity, charge->quantity);
+	set_text(&row, CHARGE_price, charge->price->code);
+	set(&row, CHARGE_price_version, Int32GetDatum(charge->price->version));
 	set(&row, CHARGE_invoice_id, Int64GetDatum(document->id));
 	set(&row, CHARGE_line_no, Int32GetDatum(line_no));
 }

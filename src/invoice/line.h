@@ -11,7 +11,7 @@
 extern void line_row(const AccountTerms *terms, const Document *document, int line_no,
 					 Datum *values, bool *nulls);
 extern void charge_row(const AccountTerms *terms, const Document *document, int line_no,
-					   Datum *values, bool *nulls);
+					   const ChargeRow *charge, Datum *values, bool *nulls);
 extern void tax_row(const AccountTerms *terms, const Document *document, const TaxTotal *tax,
 					Datum *values, bool *nulls);
 extern void header_row(const AccountTerms *terms, const Document *document, bool finalize,

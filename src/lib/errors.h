@@ -47,6 +47,8 @@
 	X(INVALID_ARGUMENT, 208, "invalid_argument", "an argument has a value that the call does not know", "see the detail for the values it takes") \
 	X(IDEMPOTENCY_CONFLICT, 301, "idempotency_conflict", "the idempotency or event key was used before with other arguments", "use a new key for a new act") \
 	X(USAGE_OUTSIDE_SUBSCRIPTION, 302, "usage_outside_subscription", "the moment of use lies outside the subscription's life", "correct the moment or the subscription") \
+	X(WRONG_SUBSCRIPTION_STATE, 303, "wrong_subscription_state", "the subscription or item is not live at the instant, or is canceled already", "see billing.subscription for its dates") \
+	X(UNKNOWN_ITEM, 114, "unknown_item", "no item has this id", "see billing.subscription_item") \
 	X(NO_TAX_RATE, 401, "no_tax_rate", "no tax rate is valid for entity, class, tax status and tax point", "insert the rate into billing.tax_rate") \
 	X(DOCUMENT_IMMUTABLE, 402, "document_immutable", "a finished document, its charges or its seal cannot be changed", "correct it with a new document") \
 	X(WRONG_DOCUMENT_STATE, 403, "wrong_document_state", "the document's status does not allow this", "see the document's status") \

@@ -127,15 +127,18 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
     SELECT 'overlapping charges', 'charge', l.account_id, l.item_id, format('%s to %s, next from %s', l.period_start, l.period_end, l.next_start)
       FROM live l WHERE l.next_start < l.period_end
     UNION ALL
-    SELECT 'charge without line', 'charge', r.account_id, r.item_id, format('from %s, revision %s: %s; its line says %s', r.period_start, r.revision,
-           r.amount - r.amount_before, l.amount)
-      FROM revision r
-      LEFT JOIN billing.invoice_line l ON l.account_id = r.account_id AND l.invoice_id = r.invoice_id AND l.line_no = r.line_no
-           AND l.item_id = r.item_id AND l.period_start = r.period_start
-      LEFT JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id
-     WHERE CASE WHEN l.nature = 'grant' THEN r.granted - r.granted_before
-                WHEN h.kind = 'credit_note' THEN r.amount_before - r.amount
-                ELSE r.amount - r.amount_before END IS DISTINCT FROM l.amount
+    SELECT 'charge without line', 'charge', r.account_id, r.item_id, format('document %s, line %s: charges move by %s, the line says %s',
+           r.invoice_id, r.line_no, r.moved, r.amount)
+      FROM (SELECT r.account_id, r.item_id, r.invoice_id, r.line_no, l.amount,
+                   sum(CASE WHEN l.nature = 'grant' THEN r.granted - r.granted_before
+                            WHEN h.kind = 'credit_note' THEN r.amount_before - r.amount
+                            ELSE r.amount - r.amount_before END) AS moved
+              FROM revision r
+              LEFT JOIN billing.invoice_line l ON l.account_id = r.account_id AND l.invoice_id = r.invoice_id AND l.line_no = r.line_no
+                   AND l.item_id = r.item_id
+              LEFT JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id
+             GROUP BY 1, 2, 3, 4, 5) r
+     WHERE r.moved IS DISTINCT FROM r.amount
     UNION ALL
     SELECT 'line without charge', 'invoice_line', l.account_id, l.invoice_id, format('line %s', l.line_no)
       FROM billing.invoice_line l

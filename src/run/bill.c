@@ -118,12 +118,14 @@ finishes(const Document *document, const BillOptions *options)
 
 /*
  * From where the next run must compare again: differences that wait for a
- * later document, and drafts, which every run makes anew.
+ * later document, what was charged before it was due, and drafts, which every
+ * run makes anew.
  */
 static TimestampTz
 still_to_compare(const BatchAccount *account, const BillOptions *options)
 {
-	TimestampTz from = account->deltas.postponed ? account->window.recompute_from : DT_NOEND;
+	TimestampTz from = Min(account->deltas.postponed ? account->window.recompute_from : DT_NOEND,
+						   account->deltas.early_from);
 
 	for (int i = 0; i < account->documents.count; i++)
 		if (!finishes(&account->documents.documents[i], options))
@@ -216,6 +218,8 @@ bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options
 	if (batch.count == 0)
 		return;
 	batch_load(&batch, run, options->only_invoice != 0 ? DT_NOBEGIN : options->at);
+	for (int i = 0; i < batch.count; i++)
+		batch.accounts[i].window.at_once = options->at_once;
 	batch_compare(&batch, run);
 	batch_document(&batch, run, options->at);
 	result->invoice_ids = palloc(sizeof(int64) * Max(count_documents(&batch), 1));

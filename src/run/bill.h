@@ -12,6 +12,7 @@ typedef struct BillOptions
 	TimestampTz at;
 	bool		finalize;		/* finish documents, or leave drafts */
 	int64		only_invoice;	/* finish this document only; 0: all */
+	bool		at_once;		/* corrections and prorated charges too, whatever their due date */
 	bool		wait;			/* for accounts locked by others, or leave them out */
 } BillOptions;
 

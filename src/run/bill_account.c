@@ -17,6 +17,7 @@
 #include "run/bill.h"
 
 PG_FUNCTION_INFO_V1(billing_bill_account);
+PG_FUNCTION_INFO_V1(billing_bill_now);
 PG_FUNCTION_INFO_V1(billing_finalize_invoice);
 
 /* Opens the books, proves the right to the account, locks it and bills it. */
@@ -70,6 +71,25 @@ billing_bill_account(PG_FUNCTION_ARGS)
 	books_leave(&scope);
 	SPI_finish();
 	return (Datum) 0;
+}
+
+/*
+ * billing_internal.bill_now(account_id, at): what a verb with invoice_now
+ * changed is invoiced at once; the account is locked, the caller its owner.
+ */
+Datum
+billing_bill_now(PG_FUNCTION_ARGS)
+{
+	BillOptions options = {.finalize = true, .wait = true, .at_once = true, .at = PG_GETARG_TIMESTAMPTZ(1)};
+	BillResult	result = {0};
+	int64		account_id = PG_GETARG_INT64(0);
+
+	bill_check_at(options.at);
+	SPI_connect();
+	books_check(true);
+	bill_accounts(run_context_create(CurrentMemoryContext, false), &account_id, 1, &options, &result);
+	SPI_finish();
+	PG_RETURN_VOID();
 }
 
 static const char *

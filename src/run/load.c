@@ -14,6 +14,7 @@
 
 #include "lib/amount.h"
 #include "lib/currency.h"
+#include "lib/errors.h"
 #include "lib/num.h"
 #include "lib/spi.h"
 #include "run/account_batch.h"
@@ -105,7 +106,7 @@ load_terms(AccountBatch *batch, RunContext *run)
 enum
 {
 	S_ACCOUNT = 1, S_ID, S_START, S_END, S_PURCHASE_ORDER, S_METADATA, S_VERSION, S_ANCHOR, S_TIME_ZONE,
-	S_BILLING_DAY, S_FIRST_PERIOD, S_ITEM, S_ITEM_START, S_ITEM_END, S_PRICE, S_PRICE_VERSION, S_QUANTITY
+	S_BILLING_DAY, S_FIRST_PERIOD, S_ITEM, S_ITEM_START, S_ITEM_END, S_VALID_FROM, S_PRICE, S_PRICE_VERSION, S_QUANTITY
 };
 
 static void
@@ -123,45 +124,106 @@ fill_subscription(Subscription *sub, int row)
 	sub->metadata = DatumGetJsonbPCopy(query_value(row, S_METADATA));
 }
 
+/* An item as its first version says. */
 static void
-fill_item(SubscriptionItem *item, const Subscription *sub, RunContext *run, int row)
+fill_item(SubscriptionItem *item, const Subscription *sub, const Terms *terms, int row)
 {
-	char	   *time_zone = query_text(row, S_TIME_ZONE);
-	char	   *price = query_text(row, S_PRICE);
-	int			price_version = DatumGetInt32(query_value(row, S_PRICE_VERSION));
-	TimestampTz anchor = query_int64(row, S_ANCHOR, 0);
 	bool		isnull;
 	Datum		value = query_datum(row, S_BILLING_DAY, &isnull);
-	int			billing_day = isnull ? 0 : DatumGetInt32(value);
-	SPITupleTable *rows = SPI_tuptable;
 
 	item->subscription = sub;
 	item->id = query_int64(row, S_ITEM, 0);
 	item->start = query_int64(row, S_ITEM_START, 0);
 	item->end = Min(query_int64(row, S_ITEM_END, DT_NOEND), sub->end);
-	value = query_datum(row, S_QUANTITY, &isnull);
-	item->quantity = isnull ? NULL : DatumGetNumericCopy(value);
-	item->price = run_price(run, price, price_version);
+	item->price = terms->price;
+	schedule_init(&item->schedule, query_int64(row, S_ANCHOR, 0), &item->price->every,
+				  query_text(row, S_TIME_ZONE), isnull ? 0 : DatumGetInt32(value));
+}
+
+/* A version's terms: what it does not name stays as before; the first names all. */
+static Terms
+take_terms(RunContext *run, const Terms *before, int row)
+{
+	Terms		terms = {.from = query_int64(row, S_VALID_FROM, 0)};
+	char	   *price = query_text(row, S_PRICE);
+	SPITupleTable *rows = SPI_tuptable;
+	bool		isnull;
+	Datum		quantity = query_datum(row, S_QUANTITY, &isnull);
+
+	if (!isnull)
+		terms.quantity = DatumGetNumericCopy(quantity);
+	else if (before != NULL)
+		terms.quantity = before->quantity;
+	if (price != NULL)
+		terms.price = run_price(run, price, DatumGetInt32(query_value(row, S_PRICE_VERSION)));
+	else if (before != NULL)
+		terms.price = before->price;
 	SPI_tuptable = rows;
-	schedule_init(&item->schedule, anchor, &item->price->every, time_zone, billing_day);
+	if (terms.price == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_BOOKS_DAMAGED),
+				 errmsg("the first version of item " INT64_FORMAT " names no price", query_int64(row, S_ITEM, 0))));
+	return terms;
 }
 
 /*
- * Subscriptions and items, one row per item.  Both arrays of an account are
- * sized by counting its rows ahead.
+ * One account's subscriptions, items and their versions from the rows [row,
+ * end) of the result, one row per version.
  */
+static void
+take_subscriptions(BatchAccount *account, RunContext *run, int row, int end)
+{
+	int			count = end - row;
+	SubscriptionItem *item = NULL;
+	SubscriptionItem *items = palloc0(sizeof(SubscriptionItem) * count);
+	Terms	   *terms = palloc(sizeof(Terms) * count);
+
+	account->subs = palloc0(sizeof(Subscription) * count);
+	for (; row < end; row++)
+	{
+		Subscription *sub = &account->subs[Max(account->nsubs - 1, 0)];
+
+		if (account->nsubs == 0 || sub->id != query_int64(row, S_ID, 0))
+		{
+			sub = &account->subs[account->nsubs++];
+			fill_subscription(sub, row);
+			sub->items = item == NULL ? items : item + 1;
+		}
+		if (item == NULL || item->id != query_int64(row, S_ITEM, 0))
+		{
+			item = item == NULL ? items : item + 1;
+			item->terms = terms;
+			terms[0] = take_terms(run, NULL, row);
+			fill_item(item, sub, &terms[0], row);
+			sub->nitems++;
+		}
+		else
+		{
+			Terms		next = take_terms(run, terms - 1, row);
+
+			/* Of two at one instant the later entered wins. */
+			if (next.from == terms[-1].from)
+				terms--, item->nterms--;
+			terms[0] = next;
+		}
+		terms++;
+		item->nterms++;
+	}
+}
+
+/* Subscriptions, items and versions of the batch. */
 static void
 load_subscriptions(AccountBatch *batch, RunContext *run)
 {
 	static SpiQuery query = {
-		.text = "SELECT s.account_id, s.id, s.start_at, s.end_at, s.purchase_order, s.metadata, v.version, v.anchor,"
-		" v.time_zone, v.billing_day, v.first_period, i.id, i.start_at, i.end_at, t.price, t.price_version, t.quantity"
+		.text = "SELECT s.account_id, s.id, s.start_at, least(s.end_at, s.canceled_at), s.purchase_order, s.metadata, v.version, v.anchor,"
+		" v.time_zone, v.billing_day, v.first_period, i.id, i.start_at, i.end_at, t.valid_from, t.price, t.price_version, t.quantity"
 		" FROM billing.subscription s"
 		" JOIN billing.schedule_version v ON v.account_id = s.account_id AND v.subscription_id = s.id"
 		" JOIN billing.subscription_item i ON i.account_id = s.account_id AND i.subscription_id = s.id"
 		" JOIN billing.item_version t ON t.account_id = i.account_id AND t.item_id = i.id"
-		" WHERE s.account_id = ANY ($1) AND (s.end_at IS NULL OR s.end_at > $2)"
-		" ORDER BY s.account_id, s.id, i.id",
+		" WHERE s.account_id = ANY ($1) AND coalesce(least(s.end_at, s.canceled_at), 'infinity') > $2"
+		" ORDER BY s.account_id, s.id, i.id, t.valid_from, t.version",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};
 	TimestampTz low = DT_NOEND;
@@ -172,28 +234,13 @@ load_subscriptions(AccountBatch *batch, RunContext *run)
 		low = Min(low, Min(batch->accounts[i].window.billed_through, batch->accounts[i].window.recompute_from));
 	values[1] = TimestampTzGetDatum(TIMESTAMP_NOT_FINITE(low) ? DT_NOBEGIN : low - LATE_DUE);
 	count = (int) query_run(&query, values, NULL, run->read_only);
-	for (int row = 0; row < count;)
+	for (int row = 0, end; row < count; row = end)
 	{
 		int64		account_id = query_int64(row, S_ACCOUNT, 0);
-		BatchAccount *account = batch_find(batch, account_id);
-		int			end = row;
 
-		while (end < count && query_int64(end, S_ACCOUNT, 0) == account_id)
+		for (end = row; end < count && query_int64(end, S_ACCOUNT, 0) == account_id;)
 			end++;
-		account->subs = palloc0(sizeof(Subscription) * (end - row));
-		for (SubscriptionItem *item = palloc0(sizeof(SubscriptionItem) * (end - row)); row < end; row++, item++)
-		{
-			Subscription *sub = &account->subs[Max(account->nsubs - 1, 0)];
-
-			if (account->nsubs == 0 || sub->id != query_int64(row, S_ID, 0))
-			{
-				sub = &account->subs[account->nsubs++];
-				fill_subscription(sub, row);
-				sub->items = item;
-			}
-			fill_item(item, sub, run, row);
-			sub->nitems++;
-		}
+		take_subscriptions(batch_find(batch, account_id), run, row, end);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -369,22 +416,32 @@ load_credited(AccountBatch *batch, const RunContext *run, Datum *keys)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* The longest interval of any item that is loaded: how far back a range may begin. */
+/*
+ * How far back a range may begin that an edited account has to compare: the
+ * period before the earliest edit, or before what becomes due late.
+ */
 static TimestampTz
 earliest_range(const AccountBatch *batch)
 {
 	TimestampTz from = DT_NOEND;
 
 	for (int i = 0; i < batch->count; i++)
-		for (int s = 0; s < batch->accounts[i].nsubs; s++)
-			for (int k = 0; k < batch->accounts[i].subs[s].nitems; k++)
-			{
-				const SubscriptionItem *item = &batch->accounts[i].subs[s].items[k];
-				TimestampTz low = Max(batch->accounts[i].window.recompute_from, item->start);
+	{
+		const BatchAccount *account = &batch->accounts[i];
+		TimestampTz low = Min(account->window.recompute_from, account->window.billed_through);
 
-				if (batch->accounts[i].window.recompute_from < DT_NOEND)
-					from = Min(from, schedule_start(&item->schedule, schedule_period_at(&item->schedule, low) - 1));
+		if (account->window.recompute_from == DT_NOEND)
+			continue;
+		low = low == DT_NOBEGIN ? low : low - LATE_DUE;
+		for (int s = 0; s < account->nsubs; s++)
+			for (int k = 0; k < account->subs[s].nitems; k++)
+			{
+				const SubscriptionItem *item = &account->subs[s].items[k];
+				int64		n = schedule_period_at(&item->schedule, Max(low, item->start));
+
+				from = Min(from, schedule_start(&item->schedule, n - 1));
 			}
+	}
 	return from;
 }
 

@@ -178,21 +178,19 @@ put_unbilled_account(Report *report, const BatchAccount *account)
 	for (int i = 0; i < account->deltas.count; i++)
 	{
 		const Delta *delta = &account->deltas.deltas[i];
-		const Piece *piece = delta->piece;
-		const Price *price = piece ? piece->item->price : delta->live->price;
 		ResultRow	row = {.count = 0};
 
 		add(&row, Int64GetDatum(account->terms.account_id), false);
-		add(&row, Int64GetDatum(piece ? piece->item->subscription->id : delta->live->subscription_id), false);
-		add(&row, Int64GetDatum(piece ? piece->item->id : delta->live->item_id), false);
-		add(&row, CStringGetTextDatum(price->code), false);
+		add(&row, Int64GetDatum(delta->subscription_id), false);
+		add(&row, Int64GetDatum(delta->item_id), false);
+		add(&row, CStringGetTextDatum(delta->price->code), false);
 		add(&row, CStringGetTextDatum(delta->correction ? "correction" : "charge"), false);
-		add(&row, piece && piece->quantity ? NumericGetDatum(piece->quantity) : (Datum) 0, piece == NULL || piece->quantity == NULL);
+		add(&row, delta->quantity ? NumericGetDatum(delta->quantity) : (Datum) 0, delta->quantity == NULL);
 		add(&row, CStringGetTextDatum(account->terms.currency), false);
 		add_money(&row, delta->amount, account);
-		add(&row, BoolGetDatum(price->tax_inclusive), false);
-		add(&row, TimestampTzGetDatum(piece ? piece->start : delta->live->start), false);
-		add(&row, TimestampTzGetDatum(piece ? piece->end : delta->live->end), false);
+		add(&row, BoolGetDatum(delta->price->tax_inclusive), false);
+		add(&row, TimestampTzGetDatum(delta->start), false);
+		add(&row, TimestampTzGetDatum(delta->end), false);
 		tuplestore_putvalues(report->rsinfo->setResult, report->rsinfo->setDesc, row.values, row.nulls);
 	}
 }
@@ -214,10 +212,10 @@ put_difference_account(Report *report, const BatchAccount *account)
 		ResultRow	row = {.count = 0};
 
 		add(&row, Int64GetDatum(account->terms.account_id), false);
-		add(&row, Int64GetDatum(delta->piece ? delta->piece->item->id : delta->live->item_id), false);
-		add(&row, TimestampTzGetDatum(delta->piece ? delta->piece->start : delta->live->start), false);
+		add(&row, Int64GetDatum(delta->item_id), false);
+		add(&row, TimestampTzGetDatum(delta->start), false);
 		add_money(&row, delta->live ? delta->live->amount : 0, account);
-		add_money(&row, delta->remains, account);
+		add_money(&row, (delta->live ? delta->live->amount : 0) + delta->amount, account);
 		tuplestore_putvalues(report->rsinfo->setResult, report->rsinfo->setDesc, row.values, row.nulls);
 	}
 }

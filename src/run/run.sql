@@ -36,3 +36,7 @@ CREATE FUNCTION billing_internal.recompute(OUT account_id bigint, OUT item_id bi
     OUT charged numeric, OUT desired numeric)
     RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_recompute';
 COMMENT ON FUNCTION billing_internal.recompute() IS 'charges that are not what the timeline wants although nothing was edited';
+
+CREATE FUNCTION billing_internal.bill_now(account_id bigint, at timestamptz) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'billing_bill_now';
+COMMENT ON FUNCTION billing_internal.bill_now(bigint, timestamptz) IS 'bills a locked account, corrections and prorated charges at once';

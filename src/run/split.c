@@ -43,7 +43,7 @@ next_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piece,
 
 	if (charged)
 		return next_charged_start(account, piece, piece->start);
-	change = tax_next_change(taxes, terms->entity, piece->item->price->tax, terms->tax_status,
+	change = tax_next_change(taxes, terms->entity, piece->price->tax, terms->tax_status,
 							 local_date(piece->start, terms->entity_tz));
 	return change == DATEVAL_NOEND ? DT_NOEND : local_midnight(change, terms->entity_tz);
 }
@@ -51,7 +51,7 @@ next_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piece,
 static bool
 may_be_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piece)
 {
-	return tax_next_change(taxes, account->terms.entity, piece->item->price->tax,
+	return tax_next_change(taxes, account->terms.entity, piece->price->tax,
 						   account->terms.tax_status, DATEVAL_NOBEGIN) != DATEVAL_NOEND;
 }
 

@@ -129,20 +129,22 @@ BEGIN
     IF external_id IS NOT NULL THEN
         PERFORM billing_internal.claim_key('subscription', external_id, account_id, result);
     END IF;
-    PERFORM billing_internal.timeline_changed(account_id, start_at);
+    PERFORM billing_internal.timeline_changed(account_id, start_at, false);
     RETURN result;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_subscription(bigint, text, timestamptz, jsonb, timestamptz, int, int, text, text, text, text, jsonb, text) IS
     'body of billing.create_subscription';
 
--- An edit makes the account due from its instant on and, where that was billed already, to be compared again.
-CREATE FUNCTION billing_internal.timeline_changed(account_id bigint, from_at timestamptz) RETURNS void
+-- An edit makes the account due from its instant on, and to be compared again where that was billed
+-- already: in arrears before it, of what exists also in advance beyond it.
+CREATE FUNCTION billing_internal.timeline_changed(account_id bigint, from_at timestamptz, existing boolean) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     UPDATE billing.account_state SET next_due = least(next_due, $2),
-           recompute_from = CASE WHEN $2 < billed_through THEN least(recompute_from, $2) ELSE recompute_from END
+           recompute_from = CASE WHEN $2 < billed_through OR $3 AND billed_through IS NOT NULL THEN least(recompute_from, $2) ELSE recompute_from END
      WHERE account_id = $1
 $$;
-COMMENT ON FUNCTION billing_internal.timeline_changed(bigint, timestamptz) IS 'notes that an account''s timeline changed from an instant on';
+COMMENT ON FUNCTION billing_internal.timeline_changed(bigint, timestamptz, boolean) IS
+    'notes that an account''s timeline changed from an instant on; existing: of something that may be charged already';
 
 CREATE FUNCTION billing.create_subscriptions(subscriptions jsonb) RETURNS SETOF bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';

@@ -8,6 +8,8 @@ CREATE TABLE IF NOT EXISTS billing.subscription ( -- what an account has subscri
     cycles int CONSTRAINT subscription_cycles_check CHECK (cycles > 0), -- number of cycles after which it ends, as asked for
     purchase_order text, -- the buyer's order number, printed on documents
     metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep; copied to documents
+    canceled_at timestamptz, -- first instant without service because it was canceled; null: not canceled
+    cancel_reason text, -- why it was canceled
     CONSTRAINT subscription_key PRIMARY KEY (account_id, id),
     CONSTRAINT subscription_id_check CHECK (id >> 24 = account_id),
     CONSTRAINT subscription_life_check CHECK (end_at IS NULL OR end_at >= start_at)
@@ -48,9 +50,12 @@ CREATE TABLE IF NOT EXISTS billing.item_version ( -- terms of an item over time
     item_id bigint NOT NULL, -- item
     version int NOT NULL CONSTRAINT item_version_version_check CHECK (version > 0), -- 1, 2, 3 ... in the order of entry
     valid_from timestamptz NOT NULL, -- the terms hold from then on to the next change
-    price text NOT NULL, -- price
-    price_version int NOT NULL, -- version of its scheme, kept until the item is moved
-    quantity numeric CONSTRAINT item_version_quantity_check CHECK (quantity >= 0 AND quantity < 'Infinity'), -- null: from usage
+    price text, -- price; null: as before
+    price_version int, -- version of its scheme, kept until the item is moved
+    quantity numeric CONSTRAINT item_version_quantity_check CHECK (quantity >= 0 AND quantity < 'Infinity'), -- quantity; null: as before, or from usage
+    reason text, -- why it was changed
+    CONSTRAINT item_version_price_check CHECK ((price IS NULL) = (price_version IS NULL)),
+    CONSTRAINT item_version_names_check CHECK (version > 1 OR price IS NOT NULL),
     CONSTRAINT item_version_key PRIMARY KEY (account_id, item_id, version),
     CONSTRAINT item_version_item_fkey FOREIGN KEY (account_id, item_id) REFERENCES billing.subscription_item,
     CONSTRAINT item_version_price_fkey FOREIGN KEY (price, price_version) REFERENCES billing.price_version

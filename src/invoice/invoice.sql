@@ -34,8 +34,7 @@ DECLARE
     h billing.invoice_header;
     note bigint;
 BEGIN
-    PERFORM billing_internal.check_billable();
-    PERFORM billing_internal.check_instant(coalesce(effective_at, now()), 'effective_at');
+    PERFORM billing_internal.check_billable(coalesce(effective_at, now()));
     IF EXISTS (SELECT FROM billing.account_state s WHERE s.account_id = account) THEN
         PERFORM billing_internal.lock_account(account);
     END IF;

@@ -196,5 +196,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.revoke_access(regrole, text, text) IS 'body of billing.revoke_access';
 
-CREATE FUNCTION billing_internal.check_billable() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'billing_check_billable';
-COMMENT ON FUNCTION billing_internal.check_billable() IS 'refuses to make documents in books that were not adopted, or while billing is disabled';
+CREATE FUNCTION billing_internal.check_billable(at timestamptz) RETURNS void LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'billing_check_billable';
+COMMENT ON FUNCTION billing_internal.check_billable(timestamptz) IS
+    'refuses to make documents in books that were not adopted, while billing is disabled, or too far in the future';

@@ -13,16 +13,14 @@
 #include "access/htup_details.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "lib/errors.h"
@@ -359,10 +357,11 @@ billing_call_administrator(PG_FUNCTION_ARGS)
 	return verb_call(fcinfo, ACCESS_ADMINISTRATOR);
 }
 
-/* billing_internal.check_billable(): refuses to make documents where books_check does. */
+/* billing_internal.check_billable(at): refuses to make documents where and when runs are refused. */
 Datum
 billing_check_billable(PG_FUNCTION_ARGS)
 {
+	books_check_at(PG_GETARG_TIMESTAMPTZ(0));
 	SPI_connect();
 	books_check(true);
 	SPI_finish();

@@ -36,19 +36,6 @@ static const Column state_columns[STATE_COUNT] = {
 #undef X
 };
 
-/* Refuses instants that are out of range or too far ahead of the clock. */
-void
-bill_check_at(TimestampTz at)
-{
-	check_instant(at, "at");
-	if (at > GetCurrentTimestamp() + (int64) billing_max_future * USECS_PER_MINUTE)
-		ereport(ERROR,
-				(errcode(ERRCODE_BILLING_RUN_IN_FUTURE),
-				 errmsg("at %s lies too far in the future", timestamptz_to_str(at)),
-				 errdetail("billing.max_future allows %d minutes.", billing_max_future),
-				 errhint("Tests may raise billing.max_future.")));
-}
-
 /*
  * Locks the accounts that still have something to do, in ascending order, and
  * reads their states.  Others hold some: they are waited for or left out.

@@ -44,7 +44,7 @@ take_arguments(FunctionCallInfo fcinfo, const char *name, const char *function, 
 				 errmsg("\"%s\" of %s() must not be null", name, function)));
 	options->finalize = options->wait = true;
 	options->at = PG_ARGISNULL(1) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(1);
-	bill_check_at(options->at);
+	books_check_at(options->at);
 	return PG_GETARG_INT64(0);
 }
 

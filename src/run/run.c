@@ -382,7 +382,7 @@ take_arguments(FunctionCallInfo fcinfo, BillRun *run)
 	run->entity = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
 	run->options.finalize = PG_ARGISNULL(4) ? true : PG_GETARG_BOOL(4);
 	MemoryContextSwitchTo(old);
-	bill_check_at(run->options.at);
+	books_check_at(run->options.at);
 	if (workers < 1 || run->batch_size < 1 || run->batch_size > MAX_BATCH_SIZE)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),

@@ -454,6 +454,7 @@ CREATE FUNCTION billing_internal.create_plan(code text, items jsonb, name text, 
 DECLARE
     archived text;
     twice text;
+    shortest interval;
 BEGIN
     PERFORM billing_internal.check_not_empty(code, 'code'), billing_internal.check_between(billing_day, 'billing_day', 1, 31),
             billing_internal.check_between(cycles, 'cycles', 1, 100000);
@@ -472,8 +473,8 @@ BEGIN
     IF archived IS NOT NULL THEN
         PERFORM billing_internal.fail('archived_object', format('price "%s" is archived', archived));
     END IF;
-    IF extract(day FROM billing_internal.common_interval(ARRAY(
-        SELECT i.price FROM billing.plan_item i WHERE i.plan = create_plan.code))) <> 0 AND billing_day IS NOT NULL THEN
+    shortest := billing_internal.common_interval(ARRAY(SELECT i.price FROM billing.plan_item i WHERE i.plan = create_plan.code));
+    IF billing_day IS NOT NULL AND extract(day FROM shortest) <> 0 THEN
         PERFORM billing_internal.fail('invalid_interval', format('plan "%s" has a billing day and prices by the day', code));
     END IF;
     RETURN code;

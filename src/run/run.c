@@ -30,6 +30,9 @@
 
 #define NOTICE_INTERVAL (5 * USECS_PER_SEC)
 #define MAX_BATCH_SIZE 100000
+
+/* What a batch of 1,000 accounts takes; a reset keeps it, or each batch would fault its pages in anew. */
+#define BATCH_MEMORY (8 * 1024 * 1024)
 #define DUE "(s.next_due <= $1 OR s.recompute_from IS NOT NULL) AND ($2 IS NULL OR s.entity = $2)"
 
 typedef struct BillRun
@@ -416,7 +419,8 @@ billing_bill_run(PG_FUNCTION_ARGS)
 	if (run->atomic)
 		ereport(NOTICE,
 				(errmsg("bill run in a transaction block: its documents stay or go with the transaction")));
-	run->batch_context = AllocSetContextCreate(PortalContext, "billing batch", ALLOCSET_DEFAULT_SIZES);
+	run->batch_context = AllocSetContextCreate(PortalContext, "billing batch", BATCH_MEMORY,
+											   ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	run->context = run_context_create(PortalContext, false);
 	if (run->entity != NULL)
 		(void) run_entity(run->context, run->entity);

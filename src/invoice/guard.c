@@ -15,6 +15,7 @@
 #include "utils/datum.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "lib/errors.h"
 #include "lib/gate.h"
 #include "lib/spi.h"
@@ -23,7 +24,7 @@ PG_FUNCTION_INFO_V1(billing_header_immutable);
 PG_FUNCTION_INFO_V1(billing_part_immutable);
 PG_FUNCTION_INFO_V1(billing_always_immutable);
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse(TriggerData *trigger, const char *what)
 {
 	ereport(ERROR,

@@ -93,14 +93,22 @@ report_all(Report *report)
 	for (;;)
 	{
 		Datum		values[3] = {Int64GetDatum(last), BoolGetDatum(report->deep), Int32GetDatum(REPORT_BATCH)};
-		uint64		count = query_run(&query, values, NULL, true);
+		uint64		count;
 
 		CHECK_FOR_INTERRUPTS();
+		/* A connection of its own, since what it publishes lives in the batch's context. */
+		SPI_connect();
+		MemoryContextSwitchTo(batch);
+		count = query_run(&query, values, NULL, true);
+		if (count > 0)
+		{
+			last = query_int64((int) count - 1, 1, 0);
+			report_states(report);
+		}
+		SPI_finish();
+		MemoryContextReset(batch);
 		if (count == 0)
 			break;
-		last = query_int64(count - 1, 1, 0);
-		report_states(report);
-		MemoryContextReset(batch);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(batch);

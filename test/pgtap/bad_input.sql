@@ -36,6 +36,7 @@ SELECT pg_temp.books_digest() AS digest_after \gset
 
 BEGIN;
 SET LOCAL timezone = 'Europe/Berlin';
+SET LOCAL billing.max_future = '36500d';
 CREATE TEMPORARY TABLE bad (n int GENERATED ALWAYS AS IDENTITY, code text NOT NULL, statement text NOT NULL);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin') \g /dev/null

@@ -18,7 +18,10 @@
 #include "lib/spi.h"
 #include "run/account_batch.h"
 
-/* An item that ended may be due up to a month later; so long it is loaded. */
+/*
+ * An item that ended may be due up to a month later; so long it is loaded.
+ * One in arrears whose price ignores an end is due when its period ends.
+ */
 #define LATE_DUE (62 * USECS_PER_DAY)
 
 /* The account with an id of the batch. */
@@ -160,7 +163,12 @@ load_subscriptions(AccountBatch *batch, RunContext *run)
 		" JOIN billing.schedule_version v ON v.account_id = s.account_id AND v.subscription_id = s.id"
 		" JOIN billing.subscription_item i ON i.account_id = s.account_id AND i.subscription_id = s.id"
 		" JOIN billing.item_version t ON t.account_id = i.account_id AND t.item_id = i.id"
-		" WHERE s.account_id = ANY ($1) AND (s.end_at IS NULL OR s.end_at > $2)"
+		" WHERE s.account_id = ANY ($1) AND (s.end_at IS NULL OR s.end_at > $2 OR EXISTS ("
+		"  SELECT FROM billing.subscription_item n"
+		"  JOIN billing.item_version e ON e.account_id = n.account_id AND e.item_id = n.id"
+		"  JOIN billing.price p ON p.code = e.price"
+		"  WHERE n.account_id = s.account_id AND n.subscription_id = s.id AND p.timing = 'arrears'"
+		"   AND p.proration_credit = 'none' AND s.end_at + p.every > $2))"
 		" ORDER BY s.account_id, s.id, i.id",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};

@@ -15,6 +15,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "lib/spi.h"
 
@@ -53,6 +54,25 @@ query_run(SpiQuery *query, Datum *values, const char *nulls, bool read_only)
 
 	query_prepare(query);
 	rc = SPI_execute_plan(query->plan, values, nulls, read_only, 0);
+	MemoryContextSwitchTo(context);
+	if (rc < 0)
+		elog(ERROR, "could not execute \"%s\": %s", query->text, SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * Reads without arguments what a lock guards, as it is committed once the lock
+ * is held: also in a transaction that has one snapshot for all, which may be
+ * older than the lock.
+ */
+uint64
+query_run_locked(SpiQuery *query)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			rc;
+
+	query_prepare(query);
+	rc = SPI_execute_snapshot(query->plan, NULL, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 0);
 	MemoryContextSwitchTo(context);
 	if (rc < 0)
 		elog(ERROR, "could not execute \"%s\": %s", query->text, SPI_result_code_string(rc));

@@ -184,7 +184,6 @@ try_accounts(BillRun *run, int64 *ids, int count, bool wait, ErrorData **error)
 	ResourceOwner owner = CurrentResourceOwner;
 	BillOptions options = run->options;
 	BillResult	result = {0};
-	bool		held_series = account_holds_series();
 	volatile bool worked = false;
 
 	options.wait = wait;
@@ -208,8 +207,6 @@ try_accounts(BillRun *run, int64 *ids, int count, bool wait, ErrorData **error)
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (!held_series)
-			account_series_released();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

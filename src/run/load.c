@@ -272,7 +272,8 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 
 /*
  * Live charges that may differ: of the edited accounts, whose range ends after
- * the earliest edit.  What only drafts carry does not count.
+ * the earliest edit.  What only drafts carry does not count.  Each comes with
+ * the line that charged it first: that is what corrections name.
  */
 static void
 load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
@@ -280,12 +281,14 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 	static SpiQuery query = {
 		.text = "SELECT c.account_id, c.item_id, c.subscription_id, c.period_start, c.period_end, c.revision,"
 		" c.schedule_version, c.period_no, c.amount, c.granted, c.quantity, c.price, c.price_version,"
-		" coalesce(l.corrects_invoice_id, l.invoice_id), coalesce(l.corrects_line_no, l.line_no),"
-		" l.tax_category, l.tax_rate, l.tax_reason FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
+		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
 		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
 		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"
-		" JOIN billing.invoice_line l ON l.account_id = c.account_id AND l.invoice_id = c.invoice_id AND l.line_no = c.line_no"
+		" CROSS JOIN LATERAL (SELECT o.* FROM billing.charge r"
+		"  JOIN billing.invoice_line o ON o.account_id = r.account_id AND o.invoice_id = r.invoice_id AND o.line_no = r.line_no"
+		"  WHERE r.account_id = c.account_id AND r.item_id = c.item_id AND r.kind = c.kind AND r.period_start = c.period_start"
+		"   AND r.ordinal = c.ordinal AND r.revision <= c.revision AND o.nature = 'charge' ORDER BY r.revision DESC LIMIT 1) l"
 		" ORDER BY c.account_id, c.item_id, c.period_start",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};

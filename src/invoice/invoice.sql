@@ -44,8 +44,7 @@ BEGIN
     ELSIF h.kind <> 'invoice' OR h.status NOT IN ('open', 'paid', 'uncollectible') THEN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be voided', replace(h.kind, '_', ' '), invoice_id, h.status),
             NULL, CASE WHEN h.status = 'draft' THEN 'A draft is made anew by every run; correct what it bills.' END);
-    ELSIF h.amount_paid > 0 OR h.amount_credited > 0 OR EXISTS (
-        SELECT FROM billing.invoice_line l WHERE l.account_id = account AND l.corrects_invoice_id = void_invoice.invoice_id) THEN
+    ELSIF h.amount_paid > 0 OR h.amount_credited > 0 OR billing_internal.is_corrected(account, invoice_id) THEN
         PERFORM billing_internal.fail('document_corrected', format('invoice %s is corrected by a later document or paid', invoice_id), NULL,
                                       'Reverse that first.');
     END IF;
@@ -101,17 +100,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.write_counter_document(bigint, bigint, boolean, text) IS 'writes the credit note that reverses an invoice';
 
--- Each charge that the invoice carried gets the next revision: back to what it was before, or granted for ever.
+-- A document that was voided, and the note that voided it, correct no longer.
+CREATE FUNCTION billing_internal.is_corrected(account_id bigint, invoice_id bigint) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM billing.charge c JOIN billing.charge later USING (account_id, item_id, kind, period_start, ordinal)
+          JOIN billing.invoice_header h ON h.account_id = $1 AND h.id = later.invoice_id
+          LEFT JOIN billing.invoice_header v ON v.account_id = $1 AND v.id = h.credits_invoice_id
+         WHERE c.account_id = $1 AND c.invoice_id = $2 AND later.revision > c.revision
+           AND h.status <> 'void' AND v.status IS DISTINCT FROM 'void')
+$$;
+COMMENT ON FUNCTION billing_internal.is_corrected(bigint, bigint) IS 'does a later document change a charge that this one carries?';
+
+-- Each charge that the invoice carried gets the next revision: less what the line charged, or that granted for ever.
 CREATE FUNCTION billing_internal.reverse_charges(account_id bigint, invoice_id bigint, note bigint, rebill boolean) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO billing.charge (account_id, item_id, kind, period_start, ordinal, revision, period_end, subscription_id,
         schedule_version, period_no, amount, granted, quantity, price, price_version, invoice_id, line_no)
-    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, c.revision + 1,
-        CASE WHEN NOT $4 THEN c.period_end ELSE coalesce(b.period_end, c.period_start) END, c.subscription_id,
-        c.schedule_version, c.period_no, CASE WHEN NOT $4 THEN c.amount ELSE coalesce(b.amount, 0 * c.amount) END,
-        CASE WHEN NOT $4 THEN c.granted + l.amount ELSE c.granted END,
-        CASE WHEN NOT $4 THEN c.quantity ELSE b.quantity END, c.price, c.price_version, $3, c.line_no
+    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, live.revision + 1,
+        CASE WHEN NOT $4 THEN live.period_end
+             ELSE coalesce(b.period_end, CASE WHEN live.amount = l.amount THEN c.period_start ELSE live.period_end END) END,
+        c.subscription_id, c.schedule_version, c.period_no,
+        CASE WHEN $4 THEN live.amount - l.amount ELSE live.amount END,
+        CASE WHEN $4 THEN live.granted ELSE live.granted + l.amount END,
+        CASE WHEN $4 THEN b.quantity ELSE live.quantity END, c.price, c.price_version, $3, c.line_no
       FROM billing.charge c JOIN billing.invoice_line l USING (account_id, invoice_id, line_no)
+     CROSS JOIN LATERAL (
+           SELECT x.* FROM billing.charge x
+            WHERE x.account_id = c.account_id AND x.item_id = c.item_id AND x.kind = c.kind AND x.period_start = c.period_start
+              AND x.ordinal = c.ordinal ORDER BY x.revision DESC LIMIT 1) live
       LEFT JOIN billing.charge b ON b.account_id = c.account_id AND b.item_id = c.item_id AND b.kind = c.kind
            AND b.period_start = c.period_start AND b.ordinal = c.ordinal AND b.revision = c.revision - 1
      WHERE c.account_id = $1 AND c.invoice_id = $2

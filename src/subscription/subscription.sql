@@ -166,12 +166,11 @@ BEGIN
     IF jsonb_typeof(subscriptions) <> 'array' THEN
         PERFORM billing_internal.fail('invalid_argument', 'subscriptions must be an array');
     END IF;
+    PERFORM billing_internal.check_bulk(subscriptions, 'create_subscription');
     -- Accounts are locked in ascending order, whatever the order of the elements.
     PERFORM billing_internal.lock_account(x.id) FROM (
-        SELECT DISTINCT (e->>'account_id')::bigint AS id FROM jsonb_array_elements(subscriptions) e
-         WHERE jsonb_typeof(e) = 'object' ORDER BY 1) x;
+        SELECT DISTINCT (e->>'account_id')::bigint AS id FROM jsonb_array_elements(subscriptions) e ORDER BY 1) x;
     FOR s IN SELECT jsonb_array_elements(subscriptions) LOOP
-        PERFORM billing_internal.check_bulk(s, 'create_subscription');
         IF s->>'account_id' IS NULL OR s->>'plan' IS NULL THEN
             PERFORM billing_internal.fail('null_value_not_allowed', 'every subscription must have an account_id and a plan');
         END IF;

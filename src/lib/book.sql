@@ -167,6 +167,9 @@ BEGIN
                 'Tables and views show all entities.', 'Give the role views of your own.');
         END IF;
     END IF;
+    IF name = current_user THEN
+        PERFORM billing_internal.fail('invalid_argument', format('role "%s" owns the books', name), 'It may do everything.');
+    END IF;
     INSERT INTO billing.access (role_name, kind, entity) VALUES (name, kind, coalesce(entity, '')) ON CONFLICT DO NOTHING;
     PERFORM billing_internal.apply_access(name, kind, coalesce(entity, ''));
     RETURN name;

@@ -436,6 +436,7 @@ INSERT INTO bad (code, statement) VALUES
 ('0A000', $$SELECT billing.grant_access('postgres', 'reader', 'acme')$$),
 ('42704', $$SELECT billing.grant_access('regress_nobody', 'reader')$$),
 ('42704', $$SELECT billing.grant_access(4294967295::oid::regrole, 'reader')$$),
+('LB208', $$SELECT billing.grant_access(current_user::regrole, 'reader')$$),  -- the owner: taking it back would lock him out
 ('LB208', $$SELECT billing.revoke_access('postgres', 'reader')$$),
 ('22004', $$SELECT billing.setup(NULL)$$),
 ('42704', $$SELECT billing.setup(4294967295::oid::regrole)$$);

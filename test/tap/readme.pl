@@ -4,6 +4,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -220,9 +221,24 @@ check_table('Errors', q{
 
 # Links lead to files.
 
-my @broken = grep { !-e } $readme =~ /\]\((?!https?:)([^)#]+)\)/g;
-is("@broken", '', 'links: every file exists');
+for my $file (glob '*.md doc/*.md test/*.md src/*/*.md')
+{
+	my $folder = $file =~ s,[^/]*$,,r;
+	my @links = slurp_file($file) =~ /\]\((?!https?:)([^)#]+)\)/g;
+
+	is(join(' ', grep { !-e "$folder$_" } @links), '', "links of $file: every file exists") if @links;
+}
 is(join(' ', sort grep { !/^(?:sh|sql|js|python|java|crontab|text)$/ } map { $_->{kind} } @blocks), '', 'every block is of a kind that is tested');
+
+# The version is the same everywhere, and PGXN finds what its specification requires.
+
+my ($version) = slurp_file('billing.control') =~ /^default_version = '(.*)'$/m;
+my $meta = JSON::PP->new->utf8->decode(slurp_file('META.json'));
+
+is(join(' ', grep { !defined $meta->{$_} } qw(name version abstract maintainer license provides meta-spec)), '', 'META.json: no field is missing');
+is("$meta->{version} $meta->{provides}{billing}{version} $meta->{'meta-spec'}{version}", "$version $version 1.0.0", 'META.json: versions');
+is(join(' ', grep { !-f } map { $meta->{provides}{billing}{$_} } qw(file docfile)), '', 'META.json: its files exist');
+like(slurp_file('CHANGELOG.md'), qr/\A[^#]*# Changelog\n[^#]*\n## \Q$version\E – \d{4}-\d\d-\d\d\n/, 'CHANGELOG.md: begins with this version and its date');
 
 $node->stop;
 done_testing();

@@ -30,7 +30,7 @@ SELECT text FROM billing.invoice_line l,
              UNION ALL
              SELECT no, format('%49s%9s%-14s%14s',
                         concat_ws(' ', CASE WHEN b->>'from_quantity' <> '0' THEN 'over ' || (b->>'from_quantity') END, 'up to ' || (b->>'to_quantity')),
-                        b->>'quantity', coalesce(' × ' || (b->>'unit_amount'), ' at'),
+                        b->>'quantity', coalesce(' × ' || (b->>'unit_amount'), ' flat'),
                         billing.round_amount((b->>'amount')::numeric, 'EUR'))
                FROM jsonb_array_elements(l.brackets) WITH ORDINALITY AS e (b, no)) AS printed
  WHERE l.account_id = :account_id AND l.invoice_id = :id ORDER BY l.line_no, no;

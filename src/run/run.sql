@@ -36,3 +36,7 @@ CREATE FUNCTION billing_internal.recompute(OUT account_id bigint, OUT item_id bi
     OUT charged numeric, OUT desired numeric)
     RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_recompute';
 COMMENT ON FUNCTION billing_internal.recompute() IS 'charges that are not what the timeline wants although nothing was edited';
+
+CREATE FUNCTION billing_internal.next_dues(OUT account_id bigint, OUT next_due timestamptz)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_next_dues';
+COMMENT ON FUNCTION billing_internal.next_dues() IS 'when accounts become due after what was billed, by their timelines; those that never do are left out';

@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_server new_books copy_books wait_for sqlstate_of documents_of same_documents sound_books);
+our @EXPORT = qw(new_server new_books fill_books copy_books wait_for sqlstate_of documents_of same_documents sound_books);
 
 # Tables that a run writes, without what depends on the order in which it came to the accounts.
 my %documents = (
@@ -43,8 +43,6 @@ sub new_server
 
 # The catalogue and a few accounts of every kind that bills differently, through the calls.
 my $catalogue = <<'SQL';
-CREATE EXTENSION billing;
-SELECT billing.setup();
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin');
 SELECT billing.create_tax('vat', entity => 'acme', category => 'S', rate => 19);
 SELECT billing.create_tax('low', entity => 'acme', category => 'S', rate => 7);
@@ -97,15 +95,25 @@ sub copy_statement
 	  join(', ', @columns), join(', ', map { $moved{$_} // $_ } @columns), $accounts - 20;
 }
 
-# A database with books of so many accounts, a multiple of 20, nothing billed.
+# A catalogue and 20 accounts in books that are set up.
+sub fill_books
+{
+	my ($node, $db) = @_;
+
+	$node->safe_psql($db, $catalogue);
+	$node->safe_psql($db, $patterns);
+	return;
+}
+
+# A database with books of so many accounts, a multiple of 20, nothing billed; owner is a role.
 sub new_books
 {
 	my ($node, $db, %options) = @_;
 	my $accounts = $options{accounts} // 20;
 
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
-	$node->safe_psql($db, $catalogue);
-	$node->safe_psql($db, $patterns);
+	$node->safe_psql($db, sprintf('CREATE EXTENSION billing; SELECT billing.setup(%s)', $options{owner} ? "'$options{owner}'" : ''));
+	fill_books($node, $db);
 	$node->safe_psql($db, join(";\n", map { copy_statement($node, $db, $_, $accounts) }
 			  qw(account account_state subscription schedule_version subscription_item item_version usage_event)))
 	  if $accounts > 20;

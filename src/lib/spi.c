@@ -19,7 +19,11 @@
 
 #include "lib/spi.h"
 
-/* Prepares the statement at its first use in the session. */
+/*
+ * Prepares the statement at its first use in the session, with one plan for
+ * all values.  Every statement is made for index look-ups; planned for the
+ * thousand accounts of a batch, a join may read whole tables, batch by batch.
+ */
 static void
 query_prepare(SpiQuery *query)
 {
@@ -27,7 +31,7 @@ query_prepare(SpiQuery *query)
 
 	if (query->plan != NULL)
 		return;
-	plan = SPI_prepare(query->text, query->nargs, query->argtypes);
+	plan = SPI_prepare_cursor(query->text, query->nargs, query->argtypes, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", query->text, SPI_result_code_string(SPI_result));
 	query->plan = plan;

@@ -13,7 +13,7 @@ use Test::More;
 my $page = slurp_file('doc/canonical-form.md');
 my $node = PostgreSQL::Test::Cluster->new('canonical');
 
-$node->init;
+$node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->start;
 
 # What the page says

@@ -13,7 +13,7 @@ my $readme = slurp_file('README.md');
 my $node = PostgreSQL::Test::Cluster->new('readme');
 my $scratch = PostgreSQL::Test::Utils::tempdir;
 
-$node->init;
+$node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->start;
 $ENV{PGHOST} = $node->host;
 $ENV{PGPORT} = $node->port;
@@ -103,7 +103,7 @@ sub check_program
 	is(scalar @programs, 1, "$kind: one program");
   SKIP:
 	{
-		skip "$kind example: $reason", 3 if $reason;
+		skip "$kind example: $reason", 1 if $reason;
 		my $path = in_file($file, $programs[0]->{text});
 		$node->safe_psql('shop', q{SELECT setval('attempt', 1, false)});
 		is(output_of($kind, map { $_ eq '{}' ? $path : $_ } @command), $shown, "$kind: prints what is shown");
@@ -129,7 +129,7 @@ sub first_with
 my $python = first_with([ '-c', 'import psycopg' ], '/usr/bin/python3', 'python3');
 check_program('python', 'shop.py', $python ? '' : 'no Python with psycopg (Debian: python3-psycopg)', $python, '{}');
 
-$ENV{NODE_PATH} //= join ':', map { ("$_/node_modules", "$_/nodejs") } qw(/usr/share /usr/lib /usr/local/lib);
+$ENV{NODE_PATH} ||= join ':', map { ("$_/node_modules", "$_/nodejs") } qw(/usr/share /usr/lib /usr/local/lib);
 my $js = first_with([ '-e', 'require("pg")' ], 'node');
 check_program('js', 'shop.js', $js ? '' : 'no Node with pg (Debian: node-pg)', $js, '{}');
 

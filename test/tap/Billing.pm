@@ -34,7 +34,7 @@ sub new_server
 	my ($name, @settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init;
+	$node->init(allows_streaming => 1);
 	$node->append_conf('postgresql.conf', join("\n", "timezone = 'UTC'",
 			'restart_after_crash = on', "billing.max_future = '100000d'", @settings));
 	$node->start;

@@ -17,6 +17,7 @@ $node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
 $node->start;
 $ENV{PGHOST} = $node->host;
 $ENV{PGPORT} = $node->port;
+$ENV{PGUSER} = $node->safe_psql('postgres', 'SELECT current_user');
 $ENV{PGDATABASE} = 'postgres';
 
 # Fenced blocks in their order: kind, text and what is printed by them.
@@ -143,7 +144,7 @@ if ($java)
 
 	output_of('socket factory', 'java', '-m', 'jdk.compiler/com.sun.tools.javac.Main', '-d', $classes, 'test/tap/SocketFactory.java');
 	@java = ('java', "-Dsocket=$ENV{PGHOST}/.s.PGSQL.$ENV{PGPORT}", '-cp', "$jar:$classes", '{}',
-		'jdbc:postgresql://localhost/shop?socketFactory=SocketFactory&user=' . $node->safe_psql('shop', 'SELECT current_user'));
+		"jdbc:postgresql://localhost/shop?socketFactory=SocketFactory&user=$ENV{PGUSER}");
 }
 check_program('java', 'Shop.java', $java ? '' : 'no Java 16 with compiler and JDBC driver (Debian: default-jdk-headless libpostgresql-jdbc-java)', @java);
 

@@ -48,10 +48,11 @@ sub runs
 for my $batches (0, 3, 11)
 {
 	my ($session, $pid) = start_run('killed', $batches);
+	my $log = -s $node->logfile;
 
 	kill 'KILL', $pid;
 	like($session->finish, qr/server closed the connection|connection to server was lost/, "kill -9 after $batches batches");
-	$node->poll_query_until('postgres', 'SELECT true');
+	$node->wait_for_log(qr/ready to accept connections/, $log);
 	sound_books($node, 'killed', 'books are sound in the middle of a run');
 }
 cmp_ok($node->safe_psql('killed', q{SELECT count(*) FROM billing.account_state WHERE next_due <= timestamptz '2026-03-20 00:00+01'}),

@@ -148,6 +148,14 @@ if ($java)
 }
 check_program('java', 'Shop.java', $java ? '' : 'no Java 16 with compiler and JDBC driver (Debian: default-jdk-headless libpostgresql-jdbc-java)', @java);
 
+# The demo: what `make demo` runs on a server of its own, on this one.
+
+$node->safe_psql('postgres', 'CREATE DATABASE demo');
+{
+	local $ENV{PGDATABASE} = 'demo';
+	like(output_of('make demo', 'sh', 'test/demo/run.sh'), qr/INV-2026-.*nothing wrong/s, 'make demo: prints an invoice and finds the books sound');
+}
+
 # Running it: the line of cron, and of pg_cron where that is installed.
 
 for my $line (map { split /\n/, $_->{text} } blocks_of('crontab'))

@@ -20,6 +20,11 @@
 #include "varatt.h"
 #endif
 
+/* 3691edfab97 (18): pg_noreturn stands first, as C11's keyword has to */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 9853bf6ab0e (15): SetSingleFuncCall, renamed InitMaterializedSRF by a19e5cee635 */
 #if PG_VERSION_NUM < 150000
 #include "miscadmin.h"

@@ -18,8 +18,8 @@
 #include "lib/gate.h"
 #include "lib/spi.h"
 
-/* The transaction that holds a series row, if any. */
-static TransactionId series_holder = InvalidTransactionId;
+/* The outermost (sub)transaction under way that locked a series row, if any. */
+static SubTransactionId series_holder = InvalidSubTransactionId;
 
 PG_FUNCTION_INFO_V1(billing_lock_account);
 PG_FUNCTION_INFO_V1(billing_make_id);
@@ -36,26 +36,38 @@ make_id(int64 account_id, int64 ordinal)
 	return (account_id << ID_ORDINAL_BITS) | ordinal;
 }
 
-/* To be told when this transaction has locked a series ... */
+/* A subtransaction that ends hands its lock on, or gives it back. */
+static void
+series_subtransaction_ends(SubXactEvent event, SubTransactionId ended, SubTransactionId parent, void *arg)
+{
+	if (series_holder != ended)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		series_holder = parent;
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		series_holder = InvalidSubTransactionId;
+}
+
+static void
+series_transaction_ends(XactEvent event, void *arg)
+{
+	series_holder = InvalidSubTransactionId;
+}
+
+/* To be told when this transaction has locked a series. */
 void
 account_series_locked(void)
 {
-	series_holder = GetTopTransactionId();
-}
+	static bool watching = false;
 
-/* ... and when a subtransaction that did was rolled back. */
-void
-account_series_released(void)
-{
-	series_holder = InvalidTransactionId;
-}
-
-/* Does this transaction hold a series? */
-bool
-account_holds_series(void)
-{
-	return TransactionIdIsValid(series_holder) &&
-		TransactionIdEquals(series_holder, GetTopTransactionIdIfAny());
+	if (!watching)
+	{
+		RegisterSubXactCallback(series_subtransaction_ends, NULL);
+		RegisterXactCallback(series_transaction_ends, NULL);
+		watching = true;
+	}
+	if (series_holder == InvalidSubTransactionId)
+		series_holder = GetCurrentSubTransactionId();
 }
 
 /*
@@ -78,7 +90,7 @@ account_lock(int64 account_id)
 		.text = "SELECT FROM billing.account_state WHERE account_id = $1",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
-	bool		holds_series = account_holds_series();
+	bool		holds_series = series_holder != InvalidSubTransactionId;
 
 	if (query_run1(holds_series ? &skip : &wait, false, Int64GetDatum(account_id)) == 1)
 		return;

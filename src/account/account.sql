@@ -93,32 +93,32 @@ END $$;
 COMMENT ON FUNCTION billing_internal.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, jsonb, text) IS
     'body of billing.create_account';
 
--- Refuses an element of a bulk call that has a key which the single call does not know, or a value
--- of another type: text would take any JSON.
-CREATE FUNCTION billing_internal.check_bulk(element jsonb, call text) RETURNS void
+-- Refuses elements of a bulk call that have a key which the single call does not know, or a value
+-- of another type: text would take any JSON.  All at once, since the arguments are looked up.
+CREATE FUNCTION billing_internal.check_bulk(elements jsonb, call text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     stray text;
     expected regtype;
 BEGIN
-    IF jsonb_typeof(element) <> 'object' THEN
+    IF EXISTS (SELECT FROM jsonb_array_elements(elements) x WHERE jsonb_typeof(x) <> 'object') THEN
         PERFORM billing_internal.fail('invalid_argument', 'every element must be an object');
     END IF;
     SELECT e.key, a.type INTO stray, expected
-      FROM jsonb_each(element) e
+      FROM jsonb_array_elements(elements) WITH ORDINALITY x (element, ordinal), jsonb_each(x.element) e
       LEFT JOIN (SELECT u.name, u.type FROM pg_proc p, unnest(p.proargnames, p.proargtypes::oid[]) u (name, type)
                   WHERE p.pronamespace = 'billing'::regnamespace AND p.proname = call AND u.name <> 'idempotency_key') a ON a.name = e.key
      WHERE a.type IS NULL
         OR jsonb_typeof(e.value) NOT IN ('null', 'string', CASE WHEN a.type IN ('int'::regtype, 'bigint'::regtype, 'numeric'::regtype) THEN 'number' ELSE 'string' END)
            AND a.type <> 'jsonb'::regtype
-     LIMIT 1;
+     ORDER BY x.ordinal LIMIT 1;
     IF FOUND THEN
         PERFORM billing_internal.fail('invalid_argument',
             CASE WHEN expected IS NULL THEN format('unknown key "%s"', stray) ELSE format('value of key "%s" is not of type %s', stray, expected) END,
             format('Elements have the arguments of %s() as keys.', call));
     END IF;
 END $$;
-COMMENT ON FUNCTION billing_internal.check_bulk(jsonb, text) IS 'refuses an element of a bulk call with a key or a type of value that the single call does not know';
+COMMENT ON FUNCTION billing_internal.check_bulk(jsonb, text) IS 'refuses elements of a bulk call with a key or a type of value that the single call does not know';
 
 CREATE FUNCTION billing.create_accounts(accounts jsonb) RETURNS SETOF bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
@@ -132,8 +132,8 @@ BEGIN
     IF jsonb_typeof(accounts) <> 'array' THEN
         PERFORM billing_internal.fail('invalid_argument', 'accounts must be an array');
     END IF;
+    PERFORM billing_internal.check_bulk(accounts, 'create_account');
     FOR a IN SELECT jsonb_array_elements(accounts) LOOP
-        PERFORM billing_internal.check_bulk(a, 'create_account');
         IF a->>'name' IS NULL THEN
             PERFORM billing_internal.fail('null_value_not_allowed', 'every account must have a name');
         END IF;

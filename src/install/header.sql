@@ -22,10 +22,10 @@ BEGIN
               FROM pg_catalog.pg_operator o WHERE o.oprnamespace OPERATOR(pg_catalog.=) 'billing'::regnamespace
             UNION ALL
             SELECT format('type %s', t.oid::regtype)
-              FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_type e ON e.typarray OPERATOR(pg_catalog.=) t.oid
-              LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) coalesce(e.typrelid, t.typrelid)
+              FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.typrelid
              WHERE t.typnamespace OPERATOR(pg_catalog.=) 'billing'::regnamespace
-               AND (c.oid IS NULL OR c.relkind OPERATOR(pg_catalog.=) 'c')) hostile
+               AND (c.oid IS NULL OR c.relkind OPERATOR(pg_catalog.=) 'c')
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray OPERATOR(pg_catalog.=) t.oid)) hostile
          LIMIT 1;
     END IF;
     IF found IS NULL THEN

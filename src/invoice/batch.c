@@ -21,6 +21,9 @@
 StaticAssertDecl((int) HEADER_COUNT <= MAX_COLUMNS && (int) LINE_COUNT <= MAX_COLUMNS,
 				 "a row must fit");
 
+/* Enough for a document of some ten lines, and kept from one to the next. */
+#define SCRATCH_MEMORY (64 * 1024)
+
 /* Part of a credit note that is set off against what it corrects. */
 typedef struct AllocationRequest
 {
@@ -35,6 +38,8 @@ void
 batch_open(DocumentBatch *batch)
 {
 	memset(batch, 0, sizeof(DocumentBatch));
+	batch->scratch = AllocSetContextCreate(CurrentMemoryContext, "billing document", SCRATCH_MEMORY,
+										   ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	rows_open(&batch->header, "invoice_header", header_columns, HEADER_COUNT);
 	rows_open(&batch->line, "invoice_line", line_columns, LINE_COUNT);
 	rows_open(&batch->tax, "invoice_tax", tax_columns, TAX_COUNT);
@@ -114,12 +119,11 @@ add_allocations(DocumentBatch *batch, const AccountTerms *terms, const Document 
 void
 batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document, bool finalize)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "billing document", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(scratch);
+	MemoryContext old = MemoryContextSwitchTo(batch->scratch);
 	Digest		payload = add_rows(batch, terms, document, finalize);
 
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(scratch);
+	MemoryContextReset(batch->scratch);
 	batch->documents++;
 	if (!finalize)
 		return;

@@ -21,6 +21,7 @@ typedef struct DocumentBatch
 	struct AllocationRequest *allocations;
 	int			nallocations;
 	int			documents;
+	MemoryContext scratch;		/* of the document being added */
 } DocumentBatch;
 
 extern void batch_open(DocumentBatch *batch);

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -49,15 +50,18 @@ append_escaped(StringInfo form, const char *text, int length)
 {
 	const char *end = text + length;
 
-	for (; text < end; text++)
-	{
-		if (*text == '\\')
-			appendBinaryStringInfo(form, "\\\\", 2);
-		else if (*text == '\n')
-			appendBinaryStringInfo(form, "\\n", 2);
-		else
-			appendStringInfoCharMacro(form, *text);
-	}
+	if (memchr(text, '\\', length) == NULL && memchr(text, '\n', length) == NULL)
+		appendBinaryStringInfo(form, text, length);
+	else
+		for (; text < end; text++)
+		{
+			if (*text == '\\')
+				appendBinaryStringInfo(form, "\\\\", 2);
+			else if (*text == '\n')
+				appendBinaryStringInfo(form, "\\n", 2);
+			else
+				appendStringInfoCharMacro(form, *text);
+		}
 }
 
 static void
@@ -66,6 +70,41 @@ append_int64(StringInfo form, int64 value)
 	char		digits[32];
 
 	appendBinaryStringInfo(form, digits, pg_lltoa(value, digits));
+}
+
+/*
+ * A number's decimal text.  The few numbers that a batch repeats (the amounts
+ * of one line are often equal, rates, zeros) are remembered by their bytes, as
+ * numeric_out would be half the cost of the form.
+ */
+static void
+append_numeric(StringInfo form, Numeric number)
+{
+	static struct
+	{
+		int			size;
+		int			length;
+		char		bytes[12];
+		char		text[20];
+	}			seen[256];
+	const char *bytes = VARDATA_ANY(number);
+	int			size = VARSIZE_ANY_EXHDR(number);
+	int			slot = hash_bytes((const unsigned char *) bytes, size) % lengthof(seen);
+	char	   *text;
+
+	if (seen[slot].size == size && memcmp(seen[slot].bytes, bytes, size) == 0)
+	{
+		appendBinaryStringInfo(form, seen[slot].text, seen[slot].length);
+		return;
+	}
+	text = num_out(number);
+	appendStringInfoString(form, text);
+	if (size <= (int) sizeof(seen[slot].bytes) && strlen(text) < sizeof(seen[slot].text))
+	{
+		seen[slot].size = size;
+		seen[slot].length = strlen(strcpy(seen[slot].text, text));
+		memcpy(seen[slot].bytes, bytes, size);
+	}
 }
 
 static void
@@ -86,7 +125,7 @@ append_value(StringInfo form, Oid type, Datum value)
 			appendStringInfoCharMacro(form, DatumGetBool(value) ? 't' : 'f');
 			break;
 		case NUMERICOID:
-			appendStringInfoString(form, num_out(DatumGetNumeric(value)));
+			append_numeric(form, DatumGetNumeric(value));
 			break;
 		case TEXTOID:
 			string = DatumGetTextPP(value);

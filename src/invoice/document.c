@@ -154,7 +154,7 @@ add_invoice(DocumentList *list, DocumentLine *lines, int nlines)
 }
 
 static void
-add_credit_note(DocumentList *list, DocumentLine *lines, int nlines, const CorrectionHistory *history)
+add_credit_note(DocumentList *list, DocumentLine *lines, int nlines, CorrectionHistory *history)
 {
 	Document   *document = list_add(list);
 
@@ -190,7 +190,7 @@ partition_lines(DocumentLine *lines, int nlines)
 
 /* The document or documents of one group. */
 static void
-add_group(DocumentList *list, DocumentLine *lines, int nlines, const CorrectionHistory *history)
+add_group(DocumentList *list, DocumentLine *lines, int nlines, CorrectionHistory *history)
 {
 	int			count = list->count;
 	int			charges;
@@ -221,7 +221,7 @@ add_group(DocumentList *list, DocumentLine *lines, int nlines, const CorrectionH
  */
 void
 documents_build(const AccountTerms *terms, const TaxTable *taxes, DateADT issued_on,
-				const CorrectionHistory *history, const DeltaList *deltas, DocumentList *list)
+				CorrectionHistory *history, const DeltaList *deltas, DocumentList *list)
 {
 	DocumentLine *lines = palloc(sizeof(DocumentLine) * Max(deltas->count, 1));
 	int			first = 0;

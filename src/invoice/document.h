@@ -50,7 +50,7 @@ typedef struct CorrectionHistory
 {
 	OriginDocument *origins;
 	int			norigins;
-	CreditedBefore *credited;
+	CreditedBefore *credited;	/* those of this pass are added */
 	int			ncredited;
 } CorrectionHistory;
 
@@ -112,9 +112,9 @@ typedef struct DocumentList
 } DocumentList;
 
 extern void documents_build(const AccountTerms *terms, const TaxTable *taxes, DateADT issued_on,
-							const CorrectionHistory *history, const DeltaList *deltas,
+							CorrectionHistory *history, const DeltaList *deltas,
 							DocumentList *list);
 extern void document_totals(Document *document);
-extern void credit_note_totals(Document *document, const CorrectionHistory *history);
+extern void credit_note_totals(Document *document, CorrectionHistory *history);
 
 #endif							/* BILLING_DOCUMENT_H */

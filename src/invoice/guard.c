@@ -15,6 +15,7 @@
 #include "utils/datum.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "lib/errors.h"
 #include "lib/gate.h"
 #include "lib/spi.h"
@@ -23,7 +24,7 @@ PG_FUNCTION_INFO_V1(billing_header_immutable);
 PG_FUNCTION_INFO_V1(billing_part_immutable);
 PG_FUNCTION_INFO_V1(billing_always_immutable);
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse(TriggerData *trigger, const char *what)
 {
 	ereport(ERROR,
@@ -121,26 +122,36 @@ billing_header_immutable(PG_FUNCTION_ARGS)
 	return let_pass(trigger);
 }
 
-/* billing_internal.part_immutable(): lines, taxes and charges follow their document. */
-Datum
-billing_part_immutable(PG_FUNCTION_ARGS)
+/* Refuses a row that is, or would become, part of a document that is not a draft. */
+static void
+check_is_draft(TriggerData *trigger, HeapTuple tuple)
 {
 	static SpiQuery query = {
 		.text = "SELECT FROM billing.invoice_header WHERE account_id = $1 AND id = $2 AND status = 'draft'",
 		.nargs = 2, .argtypes = {INT8OID, INT8OID}
 	};
-	TriggerData *trigger = trigger_data(fcinfo);
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	Datum		key[2];
-	BooksScope	scope;
 	bool		isnull;
+
+	key[0] = SPI_getbinval(tuple, desc, SPI_fnumber(desc, "account_id"), &isnull);
+	key[1] = SPI_getbinval(tuple, desc, SPI_fnumber(desc, "invoice_id"), &isnull);
+	if (query_run(&query, key, NULL, false) == 0)
+		refuse(trigger, "a part of a finished document");
+}
+
+/* billing_internal.part_immutable(): lines, taxes and charges follow their document. */
+Datum
+billing_part_immutable(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo);
+	BooksScope	scope;
 
 	SPI_connect();
 	books_become_owner(&scope);
-	key[0] = SPI_getbinval(trigger->tg_trigtuple, desc, SPI_fnumber(desc, "account_id"), &isnull);
-	key[1] = SPI_getbinval(trigger->tg_trigtuple, desc, SPI_fnumber(desc, "invoice_id"), &isnull);
-	if (query_run(&query, key, NULL, false) == 0)
-		refuse(trigger, "a part of a finished document");
+	check_is_draft(trigger, trigger->tg_trigtuple);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		check_is_draft(trigger, trigger->tg_newtuple);
 	books_leave(&scope);
 	SPI_finish();
 	return let_pass(trigger);

@@ -34,8 +34,7 @@ DECLARE
     h billing.invoice_header;
     note bigint;
 BEGIN
-    PERFORM billing_internal.check_billable();
-    PERFORM billing_internal.check_instant(coalesce(effective_at, now()), 'effective_at');
+    PERFORM billing_internal.check_billable(coalesce(effective_at, now()));
     IF EXISTS (SELECT FROM billing.account_state s WHERE s.account_id = account) THEN
         PERFORM billing_internal.lock_account(account);
     END IF;
@@ -45,11 +44,7 @@ BEGIN
     ELSIF h.kind <> 'invoice' OR h.status NOT IN ('open', 'paid', 'uncollectible') THEN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be voided', replace(h.kind, '_', ' '), invoice_id, h.status),
             NULL, CASE WHEN h.status = 'draft' THEN 'A draft is made anew by every run; correct what it bills.' END);
-    ELSIF h.amount_paid > 0 OR h.amount_credited > 0 OR EXISTS (
-        SELECT FROM billing.invoice_line l WHERE l.account_id = account AND l.corrects_invoice_id = void_invoice.invoice_id) OR EXISTS (
-        SELECT FROM billing.charge c JOIN billing.charge d ON d.account_id = c.account_id AND d.item_id = c.item_id AND d.kind = c.kind
-               AND d.period_start = c.period_start AND d.ordinal = c.ordinal AND d.revision > c.revision AND d.invoice_id <> c.invoice_id
-         WHERE c.account_id = account AND c.invoice_id = void_invoice.invoice_id) THEN
+    ELSIF h.amount_paid > 0 OR h.amount_credited > 0 OR billing_internal.is_corrected(account, invoice_id) THEN
         PERFORM billing_internal.fail('document_corrected', format('invoice %s is corrected by a later document or paid', invoice_id), NULL,
                                       'Reverse that first.');
     END IF;
@@ -105,35 +100,41 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.write_counter_document(bigint, bigint, boolean, text) IS 'writes the credit note that reverses an invoice';
 
--- Each charge that the invoice carried gets a further revision: back to what it was before, the latest first;
--- or it stays as it is and what the line charged is granted for ever.
+-- A document that was voided, and the note that voided it, correct no longer.
+CREATE FUNCTION billing_internal.is_corrected(account_id bigint, invoice_id bigint) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM billing.charge c JOIN billing.charge later USING (account_id, item_id, kind, period_start, ordinal)
+          JOIN billing.invoice_header h ON h.account_id = $1 AND h.id = later.invoice_id
+          LEFT JOIN billing.invoice_header v ON v.account_id = $1 AND v.id = h.credits_invoice_id
+         WHERE c.account_id = $1 AND c.invoice_id = $2 AND later.revision > c.revision AND later.invoice_id <> $2
+           AND h.status <> 'void' AND v.status IS DISTINCT FROM 'void')
+$$;
+COMMENT ON FUNCTION billing_internal.is_corrected(bigint, bigint) IS 'does a later document change a charge that this one carries?';
+
+-- Each charge that the invoice carried gets a further revision, the latest first: less what the line charged of
+-- it, or that granted for ever.
 CREATE FUNCTION billing_internal.reverse_charges(account_id bigint, invoice_id bigint, note bigint, rebill boolean) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    WITH carried AS (
-        SELECT c.*, l.amount AS line_amount,
-               row_number() OVER (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision DESC) AS back,
-               max(c.revision) OVER (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal) AS last,
-               row_number() OVER (PARTITION BY c.line_no ORDER BY c.item_id, c.kind, c.period_start, c.ordinal, c.revision) = 1 AS takes_grant
-          FROM billing.charge c JOIN billing.invoice_line l USING (account_id, invoice_id, line_no)
-         WHERE c.account_id = $1 AND c.invoice_id = $2)
     INSERT INTO billing.charge (account_id, item_id, kind, period_start, ordinal, revision, period_end, subscription_id,
         schedule_version, period_no, amount, granted, quantity, price, price_version, invoice_id, line_no)
-    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, c.last + c.back, coalesce(b.period_end, c.period_start), c.subscription_id,
-        c.schedule_version, c.period_no, coalesce(b.amount, 0 * c.amount), c.granted, b.quantity, coalesce(b.price, c.price),
-        coalesce(b.price_version, c.price_version), $3, c.line_no
-      FROM carried c
+    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, live.revision + row_number() OVER back,
+        CASE WHEN $4 THEN coalesce(b.period_end, CASE WHEN live.amount = sum(c.amount - coalesce(b.amount, 0)) OVER back
+                                                      THEN c.period_start ELSE live.period_end END)
+             ELSE live.period_end END,
+        c.subscription_id, c.schedule_version, c.period_no,
+        CASE WHEN $4 THEN live.amount - sum(c.amount - coalesce(b.amount, 0)) OVER back ELSE live.amount END,
+        CASE WHEN $4 THEN live.granted ELSE live.granted + sum(c.amount - coalesce(b.amount, 0)) OVER back END,
+        CASE WHEN $4 THEN b.quantity ELSE live.quantity END, CASE WHEN $4 THEN coalesce(b.price, c.price) ELSE live.price END,
+        CASE WHEN $4 THEN coalesce(b.price_version, c.price_version) ELSE live.price_version END, $3, c.line_no
+      FROM billing.charge c
+     CROSS JOIN LATERAL (
+           SELECT x.* FROM billing.charge x
+            WHERE x.account_id = c.account_id AND x.item_id = c.item_id AND x.kind = c.kind AND x.period_start = c.period_start
+              AND x.ordinal = c.ordinal ORDER BY x.revision DESC LIMIT 1) live
       LEFT JOIN billing.charge b ON b.account_id = c.account_id AND b.item_id = c.item_id AND b.kind = c.kind
            AND b.period_start = c.period_start AND b.ordinal = c.ordinal AND b.revision = c.revision - 1
-     WHERE $4
-    UNION ALL
-    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, c.last + c.back, z.period_end, c.subscription_id,
-        c.schedule_version, c.period_no, z.amount,
-        z.granted + sum(CASE WHEN c.takes_grant THEN c.line_amount ELSE 0 END)
-            OVER (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.back),
-        z.quantity, z.price, z.price_version, $3, c.line_no
-      FROM carried c
-      JOIN billing.charge z ON z.account_id = c.account_id AND z.item_id = c.item_id AND z.kind = c.kind
-           AND z.period_start = c.period_start AND z.ordinal = c.ordinal AND z.revision = c.last
-     WHERE NOT $4
+     WHERE c.account_id = $1 AND c.invoice_id = $2
+    WINDOW back AS (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision DESC)
 $$;
 COMMENT ON FUNCTION billing_internal.reverse_charges(bigint, bigint, bigint, boolean) IS 'revises the charges of an invoice that is voided';

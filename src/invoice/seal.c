@@ -86,16 +86,23 @@ series_number(const char *format, int64 counter, int year)
 	return number.data;
 }
 
-/* The next chain hash: over the one before and what the seal says. */
+/*
+ * The next chain hash: over the one before and what the seal says.  The date
+ * is written year-month-day, whatever the session's DateStyle.
+ */
 Digest
 chain_link(const Digest *before, const char *series, int64 position, const char *number,
 		   DateADT issued_on, const Digest *payload)
 {
 	StringInfoData seal;
+	int			year,
+				month,
+				day;
 
+	j2date(issued_on + POSTGRES_EPOCH_JDATE, &year, &month, &day);
 	initStringInfo(&seal);
-	appendStringInfo(&seal, "%s\n" INT64_FORMAT "\n%s\n%s\n", series, position, number,
-					 DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(issued_on))));
+	appendStringInfo(&seal, "%s\n" INT64_FORMAT "\n%s\n%04d-%02d-%02d\n", series, position, number,
+					 year, month, day);
 	appendBinaryStringInfo(&seal, (const char *) payload->bytes, sizeof(payload->bytes));
 	return hash_pair(before, seal.data, seal.len);
 }

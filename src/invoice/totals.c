@@ -194,9 +194,29 @@ given_back(const Document *document, const TaxTotal *group, int64 invoice_id, co
 	return total;
 }
 
+/* Remembers what a note gives back, for the notes after it in the same pass. */
+static void
+note_credited(const Document *document, CorrectionHistory *history)
+{
+	int			total = history->ncredited + document->nlines;
+
+	history->credited = history->credited == NULL ? palloc(sizeof(CreditedBefore) * total)
+		: repalloc(history->credited, sizeof(CreditedBefore) * total);
+	for (int i = 0; i < document->nlines; i++)
+	{
+		const DocumentLine *line = &document->lines[i];
+
+		history->credited[history->ncredited++] = (CreditedBefore)
+		{
+			.invoice_id = line->delta->live->origin_invoice, .category = line->delta->live->tax_category,
+				.rate = line->rate, .inclusive = line->price->tax_inclusive, .amount = line->amount
+		};
+	}
+}
+
 /* Sets taxes and totals of a credit note and what it is allocated to. */
 void
-credit_note_totals(Document *document, const CorrectionHistory *history)
+credit_note_totals(Document *document, CorrectionHistory *history)
 {
 	int64	   *net_of_inclusive;
 
@@ -230,4 +250,5 @@ credit_note_totals(Document *document, const CorrectionHistory *history)
 		sum_group(document, &document->taxes[i], &exclusive, &inclusive);
 		spread_net(document, &document->taxes[i], net_of_inclusive[i]);
 	}
+	note_credited(document, history);
 }

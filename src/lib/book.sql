@@ -43,7 +43,7 @@ BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
         EXECUTE format('GRANT USAGE ON SCHEMA billing, billing_internal TO %s WITH GRANT OPTION', owner);
         EXECUTE format('GRANT CREATE ON SCHEMA billing TO %s', owner);
-        EXECUTE format('GRANT EXECUTE ON ALL ROUTINES IN SCHEMA billing, billing_internal TO %s WITH GRANT OPTION', owner);
+        EXECUTE format('GRANT EXECUTE ON ALL ROUTINES IN SCHEMA billing, billing_internal TO %s', owner);
     END IF;
 END $$;
 COMMENT ON FUNCTION billing_internal.setup_prepare(regrole, text) IS 'first part of setup(): checks what is there and lets the owner make tables';
@@ -114,6 +114,31 @@ CREATE FUNCTION billing_internal.book_relations() RETURNS SETOF regclass
 $$;
 COMMENT ON FUNCTION billing_internal.book_relations() IS 'tables and views that setup() made';
 
+-- Routines are granted by the owner of the engine.  A grant of another role is dumped with that role's
+-- name, and a parallel restore may repeat it before that role may look into the schema.
+CREATE FUNCTION billing_internal.routine_access(role_name text, kinds text[], limited boolean DEFAULT false) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_routine_access';
+COMMENT ON FUNCTION billing_internal.routine_access(text, text[], boolean) IS
+    'lets a role call the routines of kinds of access, limited ones through calls only; null takes all routines from it';
+CREATE FUNCTION billing_internal.change_routine_access(role_name text, kinds text[], limited boolean) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    routine regprocedure;
+BEGIN
+    IF kinds IS NULL THEN
+        EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA billing, billing_internal FROM %I', role_name);
+        RETURN;
+    END IF;
+    FOR routine IN SELECT billing_internal.access_routines(k) FROM unnest(kinds) k
+                    UNION ALL
+                   SELECT p.oid FROM pg_proc p
+                    WHERE 'administrator' = ANY (kinds) AND NOT limited
+                      AND p.pronamespace = 'billing_internal'::regnamespace AND (p.proname LIKE 'check\_%' OR p.proname = 'fail') LOOP
+        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role_name);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION billing_internal.change_routine_access(text, text[], boolean) IS 'body of billing_internal.routine_access, as the owner of the engine';
+
 -- Grants by the owner of the books.  Access to one entity is through calls only, which check it.
 CREATE FUNCTION billing_internal.apply_access(role_name text, kind text, entity text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -123,9 +148,7 @@ DECLARE
     relation regclass;
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA billing TO %I', role_name);
-    FOR routine IN SELECT billing_internal.access_routines(k) FROM unnest(kinds) k LOOP
-        EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role_name);
-    END LOOP;
+    PERFORM billing_internal.routine_access(role_name, kinds, entity <> '');
     IF entity <> '' THEN RETURN; END IF;
     FOR relation IN SELECT billing_internal.book_relations() LOOP
         EXECUTE format('GRANT SELECT ON %s TO %I', relation, role_name);
@@ -139,10 +162,6 @@ BEGIN
         -- not the counters
         EXECUTE format('GRANT INSERT (code, entity, format, restart_yearly), UPDATE (format, restart_yearly) ON billing.series TO %I', role_name);
         EXECUTE format('GRANT USAGE ON SCHEMA billing_internal TO %I', role_name);
-        FOR routine IN SELECT p.oid::regprocedure FROM pg_proc p
-                        WHERE p.pronamespace = 'billing_internal'::regnamespace AND (p.proname LIKE 'check\_%' OR p.proname = 'fail') LOOP
-            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role_name);
-        END LOOP;
     END IF;
 END $$;
 COMMENT ON FUNCTION billing_internal.apply_access(text, text, text) IS 'gives a role the privileges of a kind of access';
@@ -167,6 +186,9 @@ BEGIN
                 'Tables and views show all entities.', 'Give the role views of your own.');
         END IF;
     END IF;
+    IF name = current_user THEN
+        PERFORM billing_internal.fail('invalid_argument', format('role "%s" owns the books', name), 'It may do everything.');
+    END IF;
     INSERT INTO billing.access (role_name, kind, entity) VALUES (name, kind, coalesce(entity, '')) ON CONFLICT DO NOTHING;
     PERFORM billing_internal.apply_access(name, kind, coalesce(entity, ''));
     RETURN name;
@@ -189,12 +211,13 @@ BEGIN
     FOR relation IN SELECT billing_internal.book_relations() LOOP
         EXECUTE format('REVOKE ALL ON %s FROM %I', relation, name);
     END LOOP;
-    EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA billing, billing_internal FROM %I', name);
+    PERFORM billing_internal.routine_access(name, NULL);
     EXECUTE format('REVOKE ALL ON SCHEMA billing, billing_internal FROM %I', name);
     PERFORM billing_internal.apply_access(a.role_name, a.kind, a.entity) FROM billing.access a WHERE a.role_name = name;
     RETURN name;
 END $$;
 COMMENT ON FUNCTION billing_internal.revoke_access(regrole, text, text) IS 'body of billing.revoke_access';
 
-CREATE FUNCTION billing_internal.check_billable() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'billing_check_billable';
-COMMENT ON FUNCTION billing_internal.check_billable() IS 'refuses to make documents in books that were not adopted, or while billing is disabled';
+CREATE FUNCTION billing_internal.check_billable(at timestamptz) RETURNS void LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'billing_check_billable';
+COMMENT ON FUNCTION billing_internal.check_billable(timestamptz) IS
+    'refuses to make documents in books that were not adopted, while billing is disabled, or too far in the future';

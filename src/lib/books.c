@@ -10,17 +10,20 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/syscache.h"
 
 #include "lib/errors.h"
 #include "lib/gate.h"
 #include "lib/spi.h"
 
 PG_FUNCTION_INFO_V1(billing_setup);
+PG_FUNCTION_INFO_V1(billing_routine_access);
 
 /* Runs a statement of one argument, in setup only: not worth a saved plan. */
 static void
@@ -91,4 +94,35 @@ billing_setup(PG_FUNCTION_ARGS)
 	AtEOXact_GUC(true, scope.guc_level);
 	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * billing_internal.routine_access(role_name, kinds, limited): runs its body as
+ * the owner of the engine.  Only the owner of the books may call it.
+ */
+Datum
+billing_routine_access(PG_FUNCTION_ARGS)
+{
+	static Oid	argtypes[] = {TEXTOID, TEXTARRAYOID, BOOLOID};
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
+	Datum		values[3] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+	char		nulls[3];
+	BooksScope	scope;
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", fcinfo->flinfo->fn_oid);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	for (int i = 0; i < 3; i++)
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+	SPI_connect();
+	GetUserIdAndSecContext(&scope.saved_user, &scope.saved_security);
+	SetUserIdAndSecContext(owner, scope.saved_security | SECURITY_LOCAL_USERID_CHANGE);
+	books_lock_search_path(&scope);
+	SPI_execute_with_args("SELECT billing_internal.change_routine_access($1, $2, $3)",
+						  3, argtypes, values, nulls, false, 0);
+	books_leave(&scope);
+	SPI_finish();
+	PG_RETURN_VOID();
 }

@@ -19,8 +19,10 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "billing.h"
+#include "lib/calendar.h"
 #include "lib/errors.h"
 #include "lib/gate.h"
 #include "lib/spi.h"
@@ -107,6 +109,19 @@ books_check(bool must_be_adopted)
 				(errcode(ERRCODE_BILLING_BOOKS_NOT_ADOPTED),
 				 errmsg("these books were copied here from another cluster or database"),
 				 errhint("Make sure that the original no longer bills, then call billing.adopt_books().")));
+}
+
+/* Refuses instants that are out of range or too far ahead of the clock. */
+void
+books_check_at(TimestampTz at)
+{
+	check_instant(at, "at");
+	if (at > GetCurrentTimestamp() + (int64) billing_max_future * USECS_PER_MINUTE)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_RUN_IN_FUTURE),
+				 errmsg("at %s lies too far in the future", timestamptz_to_str(at)),
+				 errdetail("billing.max_future allows %d minutes.", billing_max_future),
+				 errhint("Tests may raise billing.max_future.")));
 }
 
 /*

@@ -5,6 +5,7 @@
 #ifndef BILLING_GATE_H
 #define BILLING_GATE_H
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 
 /* Each kind includes those before it (billing.access.kind). */
@@ -26,6 +27,7 @@ typedef struct BooksScope
 
 extern Oid	books_owner(void);
 extern void books_check(bool must_be_adopted);
+extern void books_check_at(TimestampTz at);
 extern void books_become_owner(BooksScope *scope);
 extern void books_leave(BooksScope *scope);
 extern void books_authorize(const BooksScope *scope, AccessKind kind, int64 account_id,

@@ -7,6 +7,7 @@
 #include "common/cryptohash.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "lib/hash.h"
 
 /* Digest of one or two stretches of bytes. */

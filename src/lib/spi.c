@@ -15,10 +15,15 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "lib/spi.h"
 
-/* Prepares the statement at its first use in the session. */
+/*
+ * Prepares the statement at its first use in the session, with one plan for
+ * all values.  Every statement is made for index look-ups; planned for the
+ * thousand accounts of a batch, a join may read whole tables, batch by batch.
+ */
 static void
 query_prepare(SpiQuery *query)
 {
@@ -26,7 +31,7 @@ query_prepare(SpiQuery *query)
 
 	if (query->plan != NULL)
 		return;
-	plan = SPI_prepare(query->text, query->nargs, query->argtypes);
+	plan = SPI_prepare_cursor(query->text, query->nargs, query->argtypes, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", query->text, SPI_result_code_string(SPI_result));
 	query->plan = plan;
@@ -53,6 +58,25 @@ query_run(SpiQuery *query, Datum *values, const char *nulls, bool read_only)
 
 	query_prepare(query);
 	rc = SPI_execute_plan(query->plan, values, nulls, read_only, 0);
+	MemoryContextSwitchTo(context);
+	if (rc < 0)
+		elog(ERROR, "could not execute \"%s\": %s", query->text, SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * Reads without arguments what a lock guards, as it is committed once the lock
+ * is held: also in a transaction that has one snapshot for all, which may be
+ * older than the lock.
+ */
+uint64
+query_run_locked(SpiQuery *query)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			rc;
+
+	query_prepare(query);
+	rc = SPI_execute_snapshot(query->plan, NULL, NULL, GetLatestSnapshot(), InvalidSnapshot, true, false, 0);
 	MemoryContextSwitchTo(context);
 	if (rc < 0)
 		elog(ERROR, "could not execute \"%s\": %s", query->text, SPI_result_code_string(rc));

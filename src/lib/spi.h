@@ -21,6 +21,7 @@ typedef struct SpiQuery
 } SpiQuery;
 
 extern uint64 query_run(SpiQuery *query, Datum *values, const char *nulls, bool read_only);
+extern uint64 query_run_locked(SpiQuery *query);
 extern uint64 query_run1(SpiQuery *query, bool read_only, Datum value);
 extern Portal query_cursor(SpiQuery *query, Datum value);
 extern Datum query_datum(int row, int column, bool *isnull);

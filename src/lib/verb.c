@@ -13,16 +13,14 @@
 #include "access/htup_details.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "lib/errors.h"
@@ -129,12 +127,11 @@ verb_argument(const Verb *verb, FunctionCallInfo fcinfo, const char *name)
 	return -1;
 }
 
-/* The right to the entity that the arguments name or whose account they name. */
-static void
-verb_authorize(const Verb *verb, FunctionCallInfo fcinfo, const BooksScope *scope, AccessKind kind)
+/* The account that the arguments name, also by the id of something it has; 0: none. */
+static int64
+verb_account(const Verb *verb, FunctionCallInfo fcinfo)
 {
 	static const char *const account_scoped[] = {"subscription_id", "invoice_id", "item_id"};
-	int			entity = verb_argument(verb, fcinfo, "entity");
 	int			account = verb_argument(verb, fcinfo, "account_id");
 	int64		account_id = account >= 0 ? PG_GETARG_INT64(account) : 0;
 
@@ -145,7 +142,16 @@ verb_authorize(const Verb *verb, FunctionCallInfo fcinfo, const BooksScope *scop
 		if (arg >= 0)
 			account_id = PG_GETARG_INT64(arg) >> 24;
 	}
-	books_authorize(scope, kind, account_id,
+	return account_id;
+}
+
+/* The right to the entity that the arguments name or whose account they name. */
+static void
+verb_authorize(const Verb *verb, FunctionCallInfo fcinfo, const BooksScope *scope, AccessKind kind)
+{
+	int			entity = verb_argument(verb, fcinfo, "entity");
+
+	books_authorize(scope, kind, verb_account(verb, fcinfo),
 					entity >= 0 ? text_to_cstring(PG_GETARG_TEXT_PP(entity)) : NULL);
 }
 
@@ -284,10 +290,18 @@ verb_return_value(bool *isnull)
 	return *isnull ? (Datum) 0 : SPI_datumTransfer(value, att->attbyval, att->attlen);
 }
 
-/* Idempotent calls return bigint; runs the body once per key, for ever. */
+/*
+ * Idempotent calls return bigint; runs the body once per key, for ever.  The
+ * account is locked before the key: a transaction that holds the account may
+ * come for the key next, and the other way round they would deadlock.
+ */
 static Datum
 verb_run_once(Verb *verb, FunctionCallInfo fcinfo, int key_arg, bool *isnull)
 {
+	static SpiQuery lock = {
+		.text = "SELECT billing_internal.lock_account(s.account_id) FROM billing.account_state s WHERE s.account_id = $1",
+		.nargs = 1, .argtypes = {INT8OID}
+	};
 	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(key_arg));
 	int64		result = 0;
 
@@ -295,6 +309,7 @@ verb_run_once(Verb *verb, FunctionCallInfo fcinfo, int key_arg, bool *isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
 				 errmsg("\"%s\" of %s() must not be empty", "idempotency_key", verb->name)));
+	(void) query_run1(&lock, false, Int64GetDatum(verb_account(verb, fcinfo)));
 	if (idempotency_claim(key, verb_fingerprint(verb, fcinfo, key_arg), &result, isnull))
 		return Int64GetDatum(result);
 	verb_run_body(verb, fcinfo);
@@ -359,10 +374,11 @@ billing_call_administrator(PG_FUNCTION_ARGS)
 	return verb_call(fcinfo, ACCESS_ADMINISTRATOR);
 }
 
-/* billing_internal.check_billable(): refuses to make documents where books_check does. */
+/* billing_internal.check_billable(at): refuses to make documents where and when runs are refused. */
 Datum
 billing_check_billable(PG_FUNCTION_ARGS)
 {
+	books_check_at(PG_GETARG_TIMESTAMPTZ(0));
 	SPI_connect();
 	books_check(true);
 	SPI_finish();

@@ -57,6 +57,9 @@ BEGIN
         RETURN QUERY SELECT 'wrong charge', 'charge', r.account_id, r.item_id,
                             format('from %s: %s is charged, should be %s', r.period_start, r.charged, r.desired)
                        FROM billing_internal.recompute() r;
+        RETURN QUERY SELECT 'due too late', 'account_state', s.account_id, NULL::bigint, format('next_due is %s, should be %s', s.next_due, d.next_due)
+                       FROM billing_internal.next_dues() d JOIN billing.account_state s ON s.account_id = d.account_id
+                      WHERE coalesce(s.next_due, 'infinity') > d.next_due;
     END IF;
 END $$;
 COMMENT ON FUNCTION billing_internal.check(boolean) IS 'body of billing.check';
@@ -87,6 +90,14 @@ CREATE FUNCTION billing_internal.check_documents(OUT finding text, OUT relation 
 $$;
 COMMENT ON FUNCTION billing_internal.check_documents() IS 'part of check(): totals';
 
+-- A number made by another format than the present one says nothing about the counter.
+CREATE FUNCTION billing_internal.number_fits(number text, format text, counter bigint) RETURNS boolean
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((regexp_match($1, '^' || regexp_replace(replace(replace(regexp_replace($2, '([][(){}.*+?^$|\\])', '\\\1', 'g'),
+        '\{year\}', '[0-9]{4}'), '\{yy\}', '[0-9]{2}'), '\\\{number(:[0-9]+)?\\\}', '([0-9]+)', 'g') || '$'))[1]::numeric = $3, true)
+$$;
+COMMENT ON FUNCTION billing_internal.number_fits(text, text, bigint) IS 'is a number what a series'' format makes of its counter?';
+
 -- Every part has its document, every finished document its seal.
 CREATE FUNCTION billing_internal.check_parts(OUT finding text, OUT relation text, OUT account_id bigint, OUT id bigint, OUT detail text)
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -107,6 +118,15 @@ CREATE FUNCTION billing_internal.check_parts(OUT finding text, OUT relation text
     UNION ALL
     SELECT 'number given twice', 'series', NULL, NULL, format('series %s, number %s', s.series, s.number)
       FROM billing.seal s GROUP BY s.series, s.number HAVING count(*) > 1
+    UNION ALL
+    SELECT DISTINCT 'seal without series', 'seal', NULL::bigint, NULL::bigint, format('series %s', s.series)
+      FROM billing.seal s WHERE NOT EXISTS (SELECT FROM billing.series x WHERE x.code = s.series)
+    UNION ALL
+    SELECT 'wrong counter', 'series', NULL, NULL, format('series %s: %s of %s, last on %s; last number %s of %s', s.code, s.counter, s.counter_year, s.last_issued_on,
+           l.number, l.issued_on)
+      FROM billing.series s JOIN billing.seal l ON l.series = s.code AND l.position = s.position
+     WHERE (s.last_issued_on, s.counter_year) IS DISTINCT FROM (l.issued_on, extract(year FROM l.issued_on)::int)
+        OR NOT billing_internal.number_fits(l.number, s.format, s.counter)
 $$;
 COMMENT ON FUNCTION billing_internal.check_parts() IS 'part of check(): documents and their parts';
 
@@ -132,13 +152,14 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
       FROM (SELECT r.account_id, r.item_id, r.invoice_id, r.line_no, l.amount,
                    sum(CASE WHEN l.nature = 'grant' THEN r.granted - r.granted_before
                             WHEN h.kind = 'credit_note' THEN r.amount_before - r.amount
-                            ELSE r.amount - r.amount_before END) AS moved
+                            ELSE r.amount - r.amount_before END) AS moved,
+                   bool_or(CASE WHEN l.nature = 'grant' THEN r.amount - r.amount_before ELSE r.granted - r.granted_before END <> 0) AS astray
               FROM revision r
               LEFT JOIN billing.invoice_line l ON l.account_id = r.account_id AND l.invoice_id = r.invoice_id AND l.line_no = r.line_no
                    AND l.item_id = r.item_id
               LEFT JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id
              GROUP BY 1, 2, 3, 4, 5) r
-     WHERE r.moved IS DISTINCT FROM r.amount
+     WHERE r.moved IS DISTINCT FROM r.amount OR r.astray
     UNION ALL
     SELECT 'line without charge', 'invoice_line', l.account_id, l.invoice_id, format('line %s', l.line_no)
       FROM billing.invoice_line l
@@ -202,5 +223,11 @@ CREATE FUNCTION billing_internal.check_timeline(OUT finding text, OUT relation t
      WHERE k.kind = 'account' AND NOT EXISTS (SELECT FROM billing.account a WHERE a.account_id = k.id AND a.external_id = k.key)
         OR k.kind = 'subscription' AND NOT EXISTS (
            SELECT FROM billing.subscription s WHERE s.account_id = k.account_id AND s.id = k.id AND s.external_id = k.key)
+    UNION ALL
+    SELECT 'row without key', x.kind, x.account_id, x.id, format('external id %s', x.external_id)
+      FROM (SELECT 'account' AS kind, a.account_id, a.account_id AS id, a.external_id FROM billing.account a
+            UNION ALL SELECT 'subscription', s.account_id, s.id, s.external_id FROM billing.subscription s) x
+     WHERE x.external_id IS NOT NULL AND NOT EXISTS (
+           SELECT FROM billing.key k WHERE k.kind = x.kind AND k.key = x.external_id AND k.account_id = x.account_id AND k.id = x.id)
 $$;
 COMMENT ON FUNCTION billing_internal.check_timeline() IS 'part of check(): accounts, subscriptions, usage, directory';

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -18,36 +19,6 @@
 #include "lib/errors.h"
 #include "lib/spi.h"
 #include "run/bill.h"
-
-#define STATE_COLUMNS(X) \
-	X(account_id, INT8OID, false) X(next_ordinal, INT4OID, false) X(billed_through, TIMESTAMPTZOID, false) \
-	X(recompute_from, TIMESTAMPTZOID, false) X(next_due, TIMESTAMPTZOID, false)
-
-#define X(name, type, sealed) STATE_##name,
-enum
-{
-	STATE_COLUMNS(X) STATE_COUNT
-};
-#undef X
-
-static const Column state_columns[STATE_COUNT] = {
-#define X(name, type, sealed) {#name, type, sealed},
-	STATE_COLUMNS(X)
-#undef X
-};
-
-/* Refuses instants that are out of range or too far ahead of the clock. */
-void
-bill_check_at(TimestampTz at)
-{
-	check_instant(at, "at");
-	if (at > GetCurrentTimestamp() + (int64) billing_max_future * USECS_PER_MINUTE)
-		ereport(ERROR,
-				(errcode(ERRCODE_BILLING_RUN_IN_FUTURE),
-				 errmsg("at %s lies too far in the future", timestamptz_to_str(at)),
-				 errdetail("billing.max_future allows %d minutes.", billing_max_future),
-				 errhint("Tests may raise billing.max_future.")));
-}
 
 /*
  * Locks the accounts that still have something to do, in ascending order, and
@@ -133,41 +104,66 @@ still_to_compare(const BatchAccount *account, const BillOptions *options)
 	return from;
 }
 
-/* Remembers what was billed and when the next is due. */
+/* When the account is due next after what was billed; DT_NOEND: never. */
+static TimestampTz
+next_due(const BatchAccount *account)
+{
+	TimestampTz next = DT_NOEND;
+
+	for (int s = 0; s < account->nsubs; s++)
+		next = Min(next, subscription_next_due(&account->subs[s], account->window.horizon));
+	return next;
+}
+
+/* timestamptz[] of the values. */
+static Datum
+array_of_instants(const TimestampTz *values, int count)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * count);
+
+	for (int i = 0; i < count; i++)
+		elements[i] = TimestampTzGetDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, count, TIMESTAMPTZOID, sizeof(TimestampTz),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * Remembers what was billed and when the next is due.  From arrays: joined to
+ * a batch's named rows, which the planner knows to be a thousand, a table of
+ * some ten thousand accounts would be read whole for every batch.
+ */
 static void
 store_states(const AccountBatch *batch, const BillOptions *options)
 {
 	static SpiQuery update = {
 		.text = "UPDATE billing.account_state s SET next_ordinal = n.next_ordinal, billed_through = n.billed_through,"
-		" recompute_from = n.recompute_from, next_due = n.next_due"
-		" FROM new_account_state n WHERE s.account_id = n.account_id"
+		" recompute_from = nullif(n.recompute_from, 'infinity'), next_due = nullif(n.next_due, 'infinity')"
+		" FROM unnest($1, $2, $3, $4, $5) n (account_id, next_ordinal, billed_through, recompute_from, next_due)"
+		" WHERE s.account_id = n.account_id",
+		.nargs = 5,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
 	};
-	Rows		rows;
+	int64	   *ordinal = palloc(sizeof(int64) * batch->count);
+	TimestampTz *through = palloc(sizeof(TimestampTz) * batch->count);
+	TimestampTz *recompute = palloc(sizeof(TimestampTz) * batch->count);
+	TimestampTz *due = palloc(sizeof(TimestampTz) * batch->count);
+	Datum		values[5];
 
-	rows_open(&rows, "account_state", state_columns, STATE_COUNT);
 	for (int i = 0; i < batch->count; i++)
 	{
 		const BatchAccount *account = &batch->accounts[i];
-		TimestampTz next_due = DT_NOEND;
-		TimestampTz recompute_from = still_to_compare(account, options);
-		Datum		values[STATE_COUNT];
-		bool		nulls[STATE_COUNT] = {false};
 
-		for (int s = 0; s < account->nsubs; s++)
-			next_due = Min(next_due, subscription_next_due(&account->subs[s], account->window.horizon));
-		values[STATE_account_id] = Int64GetDatum(batch->ids[i]);
-		values[STATE_next_ordinal] = Int32GetDatum((int32) account->next_ordinal);
-		values[STATE_billed_through] = TimestampTzGetDatum(account->window.horizon);
-		values[STATE_recompute_from] = TimestampTzGetDatum(recompute_from);
-		nulls[STATE_recompute_from] = recompute_from == DT_NOEND;
-		values[STATE_next_due] = TimestampTzGetDatum(next_due);
-		nulls[STATE_next_due] = next_due == DT_NOEND;
-		rows_put(&rows, values, nulls);
+		ordinal[i] = account->next_ordinal;
+		through[i] = account->window.horizon;
+		recompute[i] = still_to_compare(account, options);
+		due[i] = next_due(account);
 	}
-	rows_publish(&rows);
-	(void) query_run(&update, NULL, NULL, false);
-	rows_unpublish(&rows);
-	rows_close(&rows);
+	values[0] = batch->id_array;
+	values[1] = array_of_int64(ordinal, batch->count);
+	values[2] = array_of_instants(through, batch->count);
+	values[3] = array_of_instants(recompute, batch->count);
+	values[4] = array_of_instants(due, batch->count);
+	(void) query_run(&update, values, NULL, false);
 }
 
 /* Writes the documents of a computed batch. */

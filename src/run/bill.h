@@ -26,7 +26,6 @@ typedef struct BillResult
 } BillResult;
 
 extern void runs_mark_interrupted(void);
-extern void bill_check_at(TimestampTz at);
 extern void bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options,
 						  BillResult *result);
 

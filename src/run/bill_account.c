@@ -45,7 +45,7 @@ take_arguments(FunctionCallInfo fcinfo, const char *name, const char *function, 
 				 errmsg("\"%s\" of %s() must not be null", name, function)));
 	options->finalize = options->wait = true;
 	options->at = PG_ARGISNULL(1) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(1);
-	bill_check_at(options->at);
+	books_check_at(options->at);
 	return PG_GETARG_INT64(0);
 }
 
@@ -84,7 +84,7 @@ billing_bill_now(PG_FUNCTION_ARGS)
 	BillResult	result = {0};
 	int64		account_id = PG_GETARG_INT64(0);
 
-	bill_check_at(options.at);
+	books_check_at(options.at);
 	SPI_connect();
 	books_check(true);
 	bill_accounts(run_context_create(CurrentMemoryContext, false), &account_id, 1, &options, &result);

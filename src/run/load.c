@@ -19,7 +19,10 @@
 #include "lib/spi.h"
 #include "run/account_batch.h"
 
-/* An item that ended may be due up to a month later; so long it is loaded. */
+/*
+ * An item that ended may be due up to a month later; so long it is loaded.
+ * One in arrears whose price ignores an end is due when its period ends.
+ */
 #define LATE_DUE (62 * USECS_PER_DAY)
 
 /* The account with an id of the batch. */
@@ -222,7 +225,12 @@ load_subscriptions(AccountBatch *batch, RunContext *run)
 		" JOIN billing.schedule_version v ON v.account_id = s.account_id AND v.subscription_id = s.id"
 		" JOIN billing.subscription_item i ON i.account_id = s.account_id AND i.subscription_id = s.id"
 		" JOIN billing.item_version t ON t.account_id = i.account_id AND t.item_id = i.id"
-		" WHERE s.account_id = ANY ($1) AND coalesce(least(s.end_at, s.canceled_at), 'infinity') > $2"
+		" WHERE s.account_id = ANY ($1) AND (coalesce(least(s.end_at, s.canceled_at), 'infinity') > $2 OR EXISTS ("
+		"  SELECT FROM billing.subscription_item n"
+		"  JOIN billing.item_version e ON e.account_id = n.account_id AND e.item_id = n.id"
+		"  JOIN billing.price p ON p.code = e.price"
+		"  WHERE n.account_id = s.account_id AND n.subscription_id = s.id AND p.timing = 'arrears'"
+		"   AND p.proration_credit = 'none' AND least(s.end_at, s.canceled_at) + p.every > $2))"
 		" ORDER BY s.account_id, s.id, i.id, t.valid_from, t.version",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};
@@ -311,7 +319,8 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 
 /*
  * Live charges that may differ: of the edited accounts, whose range ends after
- * the earliest edit.  What only drafts carry does not count.
+ * the earliest edit.  What only drafts carry does not count.  Each comes with
+ * the line that charged it first: that is what corrections name.
  */
 static void
 load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
@@ -319,12 +328,14 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 	static SpiQuery query = {
 		.text = "SELECT c.account_id, c.item_id, c.subscription_id, c.period_start, c.period_end, c.revision,"
 		" c.schedule_version, c.period_no, c.amount, c.granted, c.quantity, c.price, c.price_version,"
-		" coalesce(l.corrects_invoice_id, l.invoice_id), coalesce(l.corrects_line_no, l.line_no),"
-		" l.tax_category, l.tax_rate, l.tax_reason FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
+		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
 		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
 		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"
-		" JOIN billing.invoice_line l ON l.account_id = c.account_id AND l.invoice_id = c.invoice_id AND l.line_no = c.line_no"
+		" CROSS JOIN LATERAL (SELECT o.* FROM billing.charge r"
+		"  JOIN billing.invoice_line o ON o.account_id = r.account_id AND o.invoice_id = r.invoice_id AND o.line_no = r.line_no"
+		"  WHERE r.account_id = c.account_id AND r.item_id = c.item_id AND r.kind = c.kind AND r.period_start = c.period_start"
+		"   AND r.ordinal = c.ordinal AND r.revision <= c.revision AND o.nature = 'charge' ORDER BY r.revision DESC LIMIT 1) l"
 		" ORDER BY c.account_id, c.item_id, c.period_start",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};

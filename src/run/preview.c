@@ -28,6 +28,7 @@
 PG_FUNCTION_INFO_V1(billing_preview);
 PG_FUNCTION_INFO_V1(billing_unbilled_on);
 PG_FUNCTION_INFO_V1(billing_recompute);
+PG_FUNCTION_INFO_V1(billing_next_dues);
 
 /* How a report looks at its accounts. */
 typedef struct Report
@@ -93,14 +94,22 @@ report_all(Report *report)
 	for (;;)
 	{
 		Datum		values[3] = {Int64GetDatum(last), BoolGetDatum(report->deep), Int32GetDatum(REPORT_BATCH)};
-		uint64		count = query_run(&query, values, NULL, true);
+		uint64		count;
 
 		CHECK_FOR_INTERRUPTS();
+		/* A connection of its own, since what it publishes lives in the batch's context. */
+		SPI_connect();
+		MemoryContextSwitchTo(batch);
+		count = query_run(&query, values, NULL, true);
+		if (count > 0)
+		{
+			last = query_int64((int) count - 1, 1, 0);
+			report_states(report);
+		}
+		SPI_finish();
+		MemoryContextReset(batch);
 		if (count == 0)
 			break;
-		last = query_int64(count - 1, 1, 0);
-		report_states(report);
-		MemoryContextReset(batch);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(batch);
@@ -228,6 +237,26 @@ put_difference(Report *report, AccountBatch *batch)
 		put_difference_account(report, &batch->accounts[i]);
 }
 
+/* Rows of billing_internal.next_dues(). */
+static void
+put_next_due(Report *report, AccountBatch *batch)
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		const BatchAccount *account = &batch->accounts[i];
+		TimestampTz next_due = DT_NOEND;
+		ResultRow	row = {.count = 0};
+
+		for (int s = 0; s < account->nsubs; s++)
+			next_due = Min(next_due, subscription_next_due(&account->subs[s], account->window.horizon));
+		if (next_due == DT_NOEND)
+			continue;
+		add(&row, Int64GetDatum(account->terms.account_id), false);
+		add(&row, TimestampTzGetDatum(next_due), false);
+		tuplestore_putvalues(report->rsinfo->setResult, report->rsinfo->setDesc, row.values, row.nulls);
+	}
+}
+
 /* Runs a report as a reader of the books, for one account (0: all). */
 static void
 run_report(FunctionCallInfo fcinfo, Report *report, AccessKind kind, int64 account_id)
@@ -287,6 +316,16 @@ Datum
 billing_recompute(PG_FUNCTION_ARGS)
 {
 	Report		report = {.put = put_difference, .at = DT_NOBEGIN, .deep = true};
+
+	run_report(fcinfo, &report, ACCESS_READER, 0);
+	return (Datum) 0;
+}
+
+/* billing_internal.next_dues(): when accounts become due after what was billed, for check(). */
+Datum
+billing_next_dues(PG_FUNCTION_ARGS)
+{
+	Report		report = {.put = put_next_due, .at = DT_NOBEGIN};
 
 	run_report(fcinfo, &report, ACCESS_READER, 0);
 	return (Datum) 0;

@@ -30,6 +30,9 @@
 
 #define NOTICE_INTERVAL (5 * USECS_PER_SEC)
 #define MAX_BATCH_SIZE 100000
+
+/* What a batch of 1,000 accounts takes; a reset keeps it, or each batch would fault its pages in anew. */
+#define BATCH_MEMORY (8 * 1024 * 1024)
 #define DUE "(s.next_due <= $1 OR s.recompute_from IS NOT NULL) AND ($2 IS NULL OR s.entity = $2)"
 
 typedef struct BillRun
@@ -181,7 +184,6 @@ try_accounts(BillRun *run, int64 *ids, int count, bool wait, ErrorData **error)
 	ResourceOwner owner = CurrentResourceOwner;
 	BillOptions options = run->options;
 	BillResult	result = {0};
-	bool		held_series = account_holds_series();
 	volatile bool worked = false;
 
 	options.wait = wait;
@@ -205,8 +207,6 @@ try_accounts(BillRun *run, int64 *ids, int count, bool wait, ErrorData **error)
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (!held_series)
-			account_series_released();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -382,7 +382,7 @@ take_arguments(FunctionCallInfo fcinfo, BillRun *run)
 	run->entity = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
 	run->options.finalize = PG_ARGISNULL(4) ? true : PG_GETARG_BOOL(4);
 	MemoryContextSwitchTo(old);
-	bill_check_at(run->options.at);
+	books_check_at(run->options.at);
 	if (workers < 1 || run->batch_size < 1 || run->batch_size > MAX_BATCH_SIZE)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
@@ -416,7 +416,8 @@ billing_bill_run(PG_FUNCTION_ARGS)
 	if (run->atomic)
 		ereport(NOTICE,
 				(errmsg("bill run in a transaction block: its documents stay or go with the transaction")));
-	run->batch_context = AllocSetContextCreate(PortalContext, "billing batch", ALLOCSET_DEFAULT_SIZES);
+	run->batch_context = AllocSetContextCreate(PortalContext, "billing batch", BATCH_MEMORY,
+											   ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	run->context = run_context_create(PortalContext, false);
 	if (run->entity != NULL)
 		(void) run_entity(run->context, run->entity);

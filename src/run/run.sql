@@ -40,3 +40,7 @@ COMMENT ON FUNCTION billing_internal.recompute() IS 'charges that are not what t
 CREATE FUNCTION billing_internal.bill_now(account_id bigint, at timestamptz) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'billing_bill_now';
 COMMENT ON FUNCTION billing_internal.bill_now(bigint, timestamptz) IS 'bills a locked account, corrections and prorated charges at once';
+
+CREATE FUNCTION billing_internal.next_dues(OUT account_id bigint, OUT next_due timestamptz)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_next_dues';
+COMMENT ON FUNCTION billing_internal.next_dues() IS 'when accounts become due after what was billed, by their timelines; those that never do are left out';

@@ -115,7 +115,11 @@ take_result(Piece **pieces, int row)
 		take_transactions(piece, DatumGetArrayTypeP(transactions));
 }
 
-/* Sets the quantities of all metered pieces; zero where nothing was used. */
+/*
+ * Sets the quantities of all metered pieces; zero where nothing was used.  An
+ * event that was recorded before the account was locked, but after this
+ * transaction took its snapshot, must be found: it did not know itself late.
+ */
 void
 batch_load_usage(AccountBatch *batch, const RunContext *run)
 {
@@ -139,7 +143,7 @@ batch_load_usage(AccountBatch *batch, const RunContext *run)
 	for (int i = 0; i < count; i++)
 		put_request(&requests, i, pieces[i]);
 	rows_publish(&requests);
-	found = query_run(&query, NULL, NULL, run->read_only);
+	found = run->read_only ? query_run(&query, NULL, NULL, true) : query_run_locked(&query);
 	for (uint64 row = 0; row < found; row++)
 		take_result(pieces, row);
 	SPI_freetuptable(SPI_tuptable);

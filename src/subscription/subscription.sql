@@ -15,10 +15,6 @@ DECLARE
     known CONSTANT text[] := ARRAY['price', 'quantity', 'cycles', 'metadata'];
     twice text;
 BEGIN
-    SELECT g.price INTO twice FROM billing_internal.parse_items(coalesce(items, '[]'), known) g GROUP BY g.price HAVING count(*) > 1 LIMIT 1;
-    IF FOUND THEN
-        PERFORM billing_internal.fail('invalid_item', format('price "%s" is named twice', twice));
-    END IF;
     RETURN QUERY
     WITH given AS (SELECT * FROM billing_internal.parse_items(coalesce(items, '[]'), known)),
          planned AS (SELECT * FROM billing.plan_item i WHERE i.plan = merge_items.plan)
@@ -30,6 +26,10 @@ BEGIN
       FROM planned m FULL JOIN given g ON g.price = m.price
       JOIN billing.price p ON p.code = coalesce(m.price, g.price)
      WHERE g.price IS NOT NULL OR NOT m.optional;
+    SELECT e->>'price' INTO twice FROM jsonb_array_elements(items) e GROUP BY 1 HAVING count(*) > 1 LIMIT 1;
+    IF FOUND THEN
+        PERFORM billing_internal.fail('invalid_item', format('price "%s" is named twice', twice));
+    END IF;
 END $$;
 COMMENT ON FUNCTION billing_internal.merge_items(text, jsonb, timestamptz) IS
     'the items of a new subscription: the plan''s with the caller''s merged over them by price';
@@ -60,11 +60,15 @@ DECLARE
     a billing.account;
     p billing.plan;
     i record;
+    ordinals int[] := '{}';
     prices text[] := '{}';
+    versions int[] := '{}';
+    quantities numeric[] := '{}';
+    item_cycles int[] := '{}';
+    item_metadata jsonb[] := '{}';
     every interval;
     anchor timestamptz;
     result bigint;
-    item bigint;
 BEGIN
     PERFORM billing_internal.lock_account(account_id);
     SELECT * INTO a FROM billing.account x WHERE x.account_id = create_subscription.account_id;
@@ -103,6 +107,11 @@ BEGIN
         ELSIF i.metered AND i.quantity IS NOT NULL THEN
             PERFORM billing_internal.fail('invalid_item', format('price "%s" is metered and takes no quantity', i.price));
         END IF;
+        ordinals := ordinals || i.ordinal;
+        versions := versions || i.price_version;
+        quantities := quantities || i.quantity;
+        item_cycles := item_cycles || i.cycles;
+        item_metadata := item_metadata || i.metadata;
     END LOOP;
     IF prices = '{}' THEN
         PERFORM billing_internal.fail('invalid_item', format('a subscription of plan "%s" needs an item', plan));
@@ -118,14 +127,14 @@ BEGIN
     VALUES (account_id, result, plan, external_id, start_at, end_at, cycles, purchase_order, billing_internal.check_metadata(metadata));
     INSERT INTO billing.schedule_version (account_id, subscription_id, version, valid_from, anchor, every, time_zone, billing_day, first_period)
     VALUES (account_id, result, 1, start_at, anchor, every, time_zone, billing_day, first_period);
-    FOR i IN SELECT * FROM billing_internal.merge_items(plan, items, start_at) LOOP
-        item := result + i.ordinal;
-        INSERT INTO billing.subscription_item (account_id, id, subscription_id, start_at, end_at, cycles, metadata)
-        VALUES (account_id, item, result, start_at,
-                billing_internal.after_cycles(anchor, every, time_zone, billing_day, start_at, first_period, i.cycles), i.cycles, i.metadata);
-        INSERT INTO billing.item_version (account_id, item_id, version, valid_from, price, price_version, quantity)
-        VALUES (account_id, item, 1, start_at, i.price, i.price_version, i.quantity);
-    END LOOP;
+    INSERT INTO billing.subscription_item (account_id, id, subscription_id, start_at, end_at, cycles, metadata)
+    SELECT create_subscription.account_id, result + n.ordinal, result, create_subscription.start_at,
+           CASE WHEN n.cycles IS NOT NULL THEN billing_internal.after_cycles(
+               anchor, every, time_zone, billing_day, create_subscription.start_at, first_period, n.cycles) END, n.cycles, n.metadata
+      FROM unnest(ordinals, item_cycles, item_metadata) AS n (ordinal, cycles, metadata);
+    INSERT INTO billing.item_version (account_id, item_id, version, valid_from, price, price_version, quantity)
+    SELECT create_subscription.account_id, result + n.ordinal, 1, create_subscription.start_at, n.price, n.version, n.quantity
+      FROM unnest(ordinals, prices, versions, quantities) AS n (ordinal, price, version, quantity);
     IF external_id IS NOT NULL THEN
         PERFORM billing_internal.claim_key('subscription', external_id, account_id, result);
     END IF;
@@ -138,11 +147,13 @@ COMMENT ON FUNCTION billing_internal.create_subscription(bigint, text, timestamp
 -- An edit makes the account due from its instant on, and to be compared again where that was billed
 -- already: in arrears before it, of what exists also in advance beyond it.
 CREATE FUNCTION billing_internal.timeline_changed(account_id bigint, from_at timestamptz, existing boolean) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE billing.account_state SET next_due = least(next_due, $2),
-           recompute_from = CASE WHEN $2 < billed_through OR $3 AND billed_through IS NOT NULL THEN least(recompute_from, $2) ELSE recompute_from END
-     WHERE account_id = $1
-$$;
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE billing.account_state s SET next_due = least(s.next_due, from_at),
+           recompute_from = CASE WHEN from_at < s.billed_through OR existing AND s.billed_through IS NOT NULL
+                                 THEN least(s.recompute_from, from_at) ELSE s.recompute_from END
+     WHERE s.account_id = timeline_changed.account_id;
+END $$;
 COMMENT ON FUNCTION billing_internal.timeline_changed(bigint, timestamptz, boolean) IS
     'notes that an account''s timeline changed from an instant on; existing: of something that may be charged already';
 
@@ -158,12 +169,11 @@ BEGIN
     IF jsonb_typeof(subscriptions) <> 'array' THEN
         PERFORM billing_internal.fail('invalid_argument', 'subscriptions must be an array');
     END IF;
+    PERFORM billing_internal.check_bulk(subscriptions, 'create_subscription');
     -- Accounts are locked in ascending order, whatever the order of the elements.
     PERFORM billing_internal.lock_account(x.id) FROM (
-        SELECT DISTINCT (e->>'account_id')::bigint AS id FROM jsonb_array_elements(subscriptions) e
-         WHERE jsonb_typeof(e) = 'object' ORDER BY 1) x;
+        SELECT DISTINCT (e->>'account_id')::bigint AS id FROM jsonb_array_elements(subscriptions) e ORDER BY 1) x;
     FOR s IN SELECT jsonb_array_elements(subscriptions) LOOP
-        PERFORM billing_internal.check_bulk(s, 'create_subscription');
         IF s->>'account_id' IS NULL OR s->>'plan' IS NULL THEN
             PERFORM billing_internal.fail('null_value_not_allowed', 'every subscription must have an account_id and a plan');
         END IF;

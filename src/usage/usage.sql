@@ -56,9 +56,8 @@ BEGIN
     IF jsonb_typeof(events) <> 'array' THEN
         PERFORM billing_internal.fail('invalid_argument', 'events must be an array');
     END IF;
-    FOR e IN SELECT x FROM jsonb_array_elements(events) x
-              ORDER BY CASE WHEN jsonb_typeof(x) = 'object' THEN (x->>'subscription_id')::bigint END LOOP
-        PERFORM billing_internal.check_bulk(e, 'record_usage');
+    PERFORM billing_internal.check_bulk(events, 'record_usage');
+    FOR e IN SELECT x FROM jsonb_array_elements(events) x ORDER BY (x->>'subscription_id')::bigint LOOP
         IF e->>'subscription_id' IS NULL OR e->>'meter' IS NULL OR e->>'event_key' IS NULL THEN
             PERFORM billing_internal.fail('null_value_not_allowed', 'every event must have a subscription_id, a meter and an event_key');
         END IF;

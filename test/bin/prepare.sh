@@ -56,6 +56,17 @@ wanted_packages() {
 		echo "postgresql-$major-pgtap"
 }
 
+# For the README's example programs, where the distribution has them; a Node that somebody else
+# installed is left alone, since Debian's driver would replace it.  Java is too big to bring along.
+driver_packages() {
+	case $target:${ID:-}:${VERSION_ID:-} in
+		test:debian:1[23] | test-long:debian:1[23] | test:ubuntu:2[4-9].* | test-long:ubuntu:2[4-9].*) ;;
+		*) return ;;
+	esac
+	[ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import psycopg' 2>/dev/null || echo python3-psycopg
+	have node || echo node-pg
+}
+
 one_line() {
 	tr '\n' ' ' | sed 's/ *$//'
 }
@@ -93,7 +104,8 @@ if ! have apt-get || [ -z "$major" ] || { ! is_debian_server && ! { has_server &
 fi
 
 packages=$( { needed_packages; wanted_packages; } | one_line)
-[ -n "$packages" ] || exit 0
+drivers=$(driver_packages | one_line)
+[ -n "$packages$drivers" ] || exit 0
 
 if [ -n "${NO_INSTALL:-}" ]; then
 	[ -z "$missing" ] || explain_and_exit "NO_INSTALL is set; otherwise this would be installed: $packages"
@@ -111,8 +123,13 @@ else
 	exit 0
 fi
 
-say "installing with apt-get (NO_INSTALL=1 forbids it): $packages"
-if ! $become sh "$bin/install-debian.sh" "$major" $packages; then
+# usage: install PACKAGE...
+install() {
+	[ $# = 0 ] || $become sh "$bin/install-debian.sh" "$major" "$@"
+}
+
+say "installing with apt-get (NO_INSTALL=1 forbids it): $(echo $packages $drivers)"
+if ! install $packages $drivers && ! { [ -n "$drivers" ] && install $packages; }; then
 	[ -z "$missing" ] || die 'the installation failed'
 	say 'the installation failed; going on with what is there'
 fi

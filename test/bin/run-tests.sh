@@ -84,7 +84,7 @@ tap_result() {
 		printf '%-10s %-40s failed (%s of %s)\n' "$1" "$2" "$bad" "$((ok + bad))"
 		grep -v -e '^ok ' -e '^ *$' "$3" | tail -n 60
 	elif [ "$ok" = 0 ]; then
-		printf '%-10s %-40s %s\n' "$1" "$2" "$(sed -n 's/^1\.\.0 # *//p' "$3")"
+		printf '%-10s %-40s %s\n' "$1" "$2" "$(sed -n 's/^.*\.\. skipped: /skipped: /p' "$3")"
 	else
 		printf '%-10s %-40s ok (%s)\n' "$1" "$2" "$ok"
 	fi

@@ -3,7 +3,7 @@
 # leaves nothing behind: no process, no file, however it ends.
 #
 # usage: sandbox.sh TARGET
-# environment: PG_CONFIG MAKE ASSERTIONS TELCO_CSV KINDS ONLY; KEEP=1 keeps the folder
+# environment: PG_CONFIG MAKE ASSERTIONS TELCO_CSV KINDS ONLY NODE_PATH CLASSPATH; KEEP=1 keeps the folder
 set -eu
 
 target=$1
@@ -114,7 +114,7 @@ run_child() {
 	cd "$work/tree"
 	as_user env -i PATH="$PATH:/usr/sbin:/sbin" HOME="$work" TERM="${TERM:-dumb}" TMPDIR="$work/tmp" LC_ALL=C.UTF-8 \
 		WORK="$work" PG_CONFIG="$PG_CONFIG" MAKE="${MAKE:-make}" ASSERTIONS="${ASSERTIONS:-}" \
-		KINDS="${KINDS:-}" ONLY="${ONLY:-}" sh test/bin/inside.sh "$target" <&3 3<&- &
+		NODE_PATH="${NODE_PATH:-}" CLASSPATH="${CLASSPATH:-}" KINDS="${KINDS:-}" ONLY="${ONLY:-}" sh test/bin/inside.sh "$target" <&3 3<&- &
 	child=$!
 	while :; do
 		status=0

@@ -23,8 +23,8 @@ one_month_after(TimestampTz at, pg_tz *tz)
 
 /*
  * The part of the aligned period in which an item counts, after its start and
- * its end took their sides in time order; false when there is none.  Metered
- * items know no sides.
+ * its end took their sides in time order; false when there is none, or none
+ * that has a length by the price's basis.  Metered items know no sides.
  */
 static bool
 live_part(const SubscriptionItem *item, Piece *piece)
@@ -53,7 +53,7 @@ live_part(const SubscriptionItem *item, Piece *piece)
 	if (ends && fall == SIDE_NONE)
 		piece->end = piece->period_end;
 	piece->whole = piece->start == piece->period_start && piece->end == piece->period_end;
-	return true;
+	return piece->whole || proration_length(item->price->basis, piece->start, piece->end, item->schedule.tz) > 0;
 }
 
 /* Does a period of the item have its regular charge? */

@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/timestamp.h"
 
 #include "lib/amount.h"
@@ -77,8 +78,9 @@ load_terms(AccountBatch *batch, RunContext *run)
 		.text = "SELECT a.account_id, a.entity, a.currency, a.tax_status, a.payment_terms_days,"
 		" coalesce(a.invoice_series, e.invoice_series), coalesce(a.credit_note_series, e.credit_note_series),"
 		" a.buyer_reference, a.metadata, jsonb_strip_nulls(jsonb_build_object('name', a.name, 'country', a.country,"
-		" 'address', nullif(a.address, '{}'), 'tax_ids', nullif(a.tax_ids, '[]'), 'email', a.email))"
-		" FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = ANY ($1)",
+		" 'address', nullif(a.address, '{}'), 'tax_ids', nullif(a.tax_ids, '[]'), 'email', a.email)), s.last_issued_on"
+		" FROM billing.account a JOIN billing.entity e ON e.code = a.entity"
+		" LEFT JOIN billing.series s ON s.code = coalesce(a.invoice_series, e.invoice_series) WHERE a.account_id = ANY ($1)",
 		.nargs = 1, .argtypes = {INT8ARRAYOID}
 	};
 	uint64		count = query_run1(&query, run->read_only, batch->id_array);
@@ -87,6 +89,8 @@ load_terms(AccountBatch *batch, RunContext *run)
 	{
 		AccountTerms *terms = &batch_find(batch, query_int64(i, 1, 0))->terms;
 		const Entity *entity = run_entity(run, query_text(i, 2));
+		bool		isnull;
+		Datum		last_issued_on = query_datum(i, 11, &isnull);
 
 		terms->entity = entity->code;
 		terms->entity_tz = entity->tz;
@@ -100,6 +104,7 @@ load_terms(AccountBatch *batch, RunContext *run)
 		terms->buyer_reference = query_text(i, 8);
 		terms->metadata = DatumGetJsonbPCopy(query_value(i, 9));
 		terms->buyer = DatumGetJsonbPCopy(query_value(i, 10));
+		terms->last_issued_on = isnull ? DATEVAL_NOBEGIN : DatumGetDateADT(last_issued_on);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }

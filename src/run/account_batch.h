@@ -44,10 +44,13 @@ typedef struct AccountBatch
 	int			count;
 	int64	   *ids;
 	Datum		id_array;		/* bigint[] of ids */
+	Datum		lows;			/* the same as ranges of consecutive ids, */
+	Datum		highs;			/* bigint[] of first and last ids */
 } AccountBatch;
 
 extern void batch_accept_states(AccountBatch *batch);
 extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
+extern void batch_load_timelines(AccountBatch *batch, RunContext *run);
 extern void batch_load_usage(AccountBatch *batch, const RunContext *run);
 extern void split_pieces(BatchAccount *account, const TaxTable *taxes);
 extern void batch_compare(AccountBatch *batch, RunContext *run);

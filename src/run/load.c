@@ -1,10 +1,10 @@
 /*
  * load.c
- *		Timelines of a batch of accounts, from the books into structs.
+ *		What a batch of accounts brings along, from the books into structs.
  *
- * One query per kind of row for the whole batch, each ordered by account.
- * What only edited accounts need (live charges, credited amounts) is asked for
- * these alone, so an ordinary run's cost does not grow with history.
+ * One query per kind of row for the whole batch.  What only edited accounts
+ * need (live charges, credited amounts) is asked for these alone, so an
+ * ordinary run's cost does not grow with history.
  */
 #include "postgres.h"
 
@@ -18,12 +18,6 @@
 #include "lib/num.h"
 #include "lib/spi.h"
 #include "run/account_batch.h"
-
-/*
- * An item that ended may be due up to a month later; so long it is loaded.
- * One in arrears whose price ignores an end is due when its period ends.
- */
-#define LATE_DUE (62 * USECS_PER_DAY)
 
 /* The account with an id of the batch. */
 BatchAccount *
@@ -47,6 +41,24 @@ batch_find(AccountBatch *batch, int64 account_id)
 	elog(ERROR, "account " INT64_FORMAT " is not in the batch", account_id);
 }
 
+/* Takes down the ranges of consecutive ids in the batch. */
+static void
+note_ranges(AccountBatch *batch)
+{
+	int64	   *lows = palloc(sizeof(int64) * Max(batch->count, 1));
+	int64	   *highs = palloc(sizeof(int64) * Max(batch->count, 1));
+	int			count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		if (count == 0 || batch->ids[i] != highs[count - 1] + 1)
+			lows[count++] = batch->ids[i];
+		highs[count - 1] = batch->ids[i];
+	}
+	batch->lows = array_of_int64(lows, count);
+	batch->highs = array_of_int64(highs, count);
+}
+
 /*
  * Begins a batch with the account_state rows of the last statement:
  * account_id, next_ordinal, billed_through, recompute_from, by account_id.
@@ -68,6 +80,7 @@ batch_accept_states(AccountBatch *batch)
 	}
 	batch->id_array = array_of_int64(batch->ids, batch->count);
 	SPI_freetuptable(SPI_tuptable);
+	note_ranges(batch);
 }
 
 /* What documents copy from the accounts. */
@@ -105,108 +118,6 @@ load_terms(AccountBatch *batch, RunContext *run)
 		terms->metadata = DatumGetJsonbPCopy(query_value(i, 9));
 		terms->buyer = DatumGetJsonbPCopy(query_value(i, 10));
 		terms->last_issued_on = isnull ? DATEVAL_NOBEGIN : DatumGetDateADT(last_issued_on);
-	}
-	SPI_freetuptable(SPI_tuptable);
-}
-
-/* Columns of the query in load_subscriptions. */
-enum
-{
-	S_ACCOUNT = 1, S_ID, S_START, S_END, S_PURCHASE_ORDER, S_METADATA, S_VERSION, S_ANCHOR, S_TIME_ZONE,
-	S_BILLING_DAY, S_FIRST_PERIOD, S_ITEM, S_ITEM_START, S_ITEM_END, S_PRICE, S_PRICE_VERSION, S_QUANTITY
-};
-
-static void
-fill_subscription(Subscription *sub, int row)
-{
-	char	   *first_period = query_text(row, S_FIRST_PERIOD);
-
-	sub->id = query_int64(row, S_ID, 0);
-	sub->start = query_int64(row, S_START, 0);
-	sub->end = query_int64(row, S_END, DT_NOEND);
-	sub->version = DatumGetInt32(query_value(row, S_VERSION));
-	sub->first_period_set = strcmp(first_period, "prorate") != 0;
-	sub->first_period = strcmp(first_period, "free") == 0 ? SIDE_NONE : SIDE_FULL;
-	sub->purchase_order = query_text(row, S_PURCHASE_ORDER);
-	sub->metadata = DatumGetJsonbPCopy(query_value(row, S_METADATA));
-}
-
-static void
-fill_item(SubscriptionItem *item, const Subscription *sub, RunContext *run, int row)
-{
-	char	   *time_zone = query_text(row, S_TIME_ZONE);
-	char	   *price = query_text(row, S_PRICE);
-	int			price_version = DatumGetInt32(query_value(row, S_PRICE_VERSION));
-	TimestampTz anchor = query_int64(row, S_ANCHOR, 0);
-	bool		isnull;
-	Datum		value = query_datum(row, S_BILLING_DAY, &isnull);
-	int			billing_day = isnull ? 0 : DatumGetInt32(value);
-	SPITupleTable *rows = SPI_tuptable;
-
-	item->subscription = sub;
-	item->id = query_int64(row, S_ITEM, 0);
-	item->start = query_int64(row, S_ITEM_START, 0);
-	item->end = Min(query_int64(row, S_ITEM_END, DT_NOEND), sub->end);
-	value = query_datum(row, S_QUANTITY, &isnull);
-	item->quantity = isnull ? NULL : DatumGetNumericCopy(value);
-	item->price = run_price(run, price, price_version);
-	SPI_tuptable = rows;
-	schedule_init(&item->schedule, anchor, &item->price->every, time_zone, billing_day);
-}
-
-/*
- * Subscriptions and items, one row per item.  Both arrays of an account are
- * sized by counting its rows ahead.
- */
-static void
-load_subscriptions(AccountBatch *batch, RunContext *run)
-{
-	static SpiQuery query = {
-		.text = "SELECT s.account_id, s.id, s.start_at, s.end_at, s.purchase_order, s.metadata, v.version, v.anchor,"
-		" v.time_zone, v.billing_day, v.first_period, i.id, i.start_at, i.end_at, t.price, t.price_version, t.quantity"
-		" FROM billing.subscription s"
-		" JOIN billing.schedule_version v ON v.account_id = s.account_id AND v.subscription_id = s.id"
-		" JOIN billing.subscription_item i ON i.account_id = s.account_id AND i.subscription_id = s.id"
-		" JOIN billing.item_version t ON t.account_id = i.account_id AND t.item_id = i.id"
-		" WHERE s.account_id = ANY ($1) AND (s.end_at IS NULL OR s.end_at > $2 OR EXISTS ("
-		"  SELECT FROM billing.subscription_item n"
-		"  JOIN billing.item_version e ON e.account_id = n.account_id AND e.item_id = n.id"
-		"  JOIN billing.price p ON p.code = e.price"
-		"  WHERE n.account_id = s.account_id AND n.subscription_id = s.id AND p.timing = 'arrears'"
-		"   AND p.proration_credit = 'none' AND s.end_at + p.every > $2))"
-		" ORDER BY s.account_id, s.id, i.id",
-		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
-	};
-	TimestampTz low = DT_NOEND;
-	Datum		values[2] = {batch->id_array};
-	int			count;
-
-	for (int i = 0; i < batch->count; i++)
-		low = Min(low, Min(batch->accounts[i].window.billed_through, batch->accounts[i].window.recompute_from));
-	values[1] = TimestampTzGetDatum(TIMESTAMP_NOT_FINITE(low) ? DT_NOBEGIN : low - LATE_DUE);
-	count = (int) query_run(&query, values, NULL, run->read_only);
-	for (int row = 0; row < count;)
-	{
-		int64		account_id = query_int64(row, S_ACCOUNT, 0);
-		BatchAccount *account = batch_find(batch, account_id);
-		int			end = row;
-
-		while (end < count && query_int64(end, S_ACCOUNT, 0) == account_id)
-			end++;
-		account->subs = palloc0(sizeof(Subscription) * (end - row));
-		for (SubscriptionItem *item = palloc0(sizeof(SubscriptionItem) * (end - row)); row < end; row++, item++)
-		{
-			Subscription *sub = &account->subs[Max(account->nsubs - 1, 0)];
-
-			if (account->nsubs == 0 || sub->id != query_int64(row, S_ID, 0))
-			{
-				sub = &account->subs[account->nsubs++];
-				fill_subscription(sub, row);
-				sub->items = item;
-			}
-			fill_item(item, sub, run, row);
-			sub->nitems++;
-		}
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -420,7 +331,7 @@ batch_load(AccountBatch *batch, RunContext *run, TimestampTz at)
 	};
 	load_drafts(batch, run);
 	load_terms(batch, run);
-	load_subscriptions(batch, run);
+	batch_load_timelines(batch, run);
 	for (int i = 0; i < batch->count; i++)
 		if (batch->accounts[i].window.recompute_from < DT_NOEND)
 			edited[nedited++] = batch->ids[i];

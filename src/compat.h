@@ -25,7 +25,7 @@
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* 9853bf6ab0e (15): SetSingleFuncCall, renamed InitMaterializedSRF by a19e5cee635 */
+/* 9e98583898c (15): SetSingleFuncCall, renamed InitMaterializedSRF by a19e5cee635 */
 #if PG_VERSION_NUM < 150000
 #include "miscadmin.h"
 #include "utils/tuplestore.h"
@@ -55,19 +55,24 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags)
 }
 #endif
 
-/* 791b1b71da3 (16): GUC prefixes became reservable under this name in 88103567cb8 (15) */
+/* b69aba74578 (15): the reason why a digest could not be computed */
+#if PG_VERSION_NUM < 150000
+#define pg_cryptohash_error(ctx) "unknown error"
+#endif
+
+/* 88103567cb8, 5609cc01c69 (15): a prefix is reserved, and the function named after that */
 #if PG_VERSION_NUM < 150000
 #define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
-/* range_in learnt to report errors softly (16): its helpers take an escontext */
+/* d35a1af4681 (16): range_in reports errors softly, its helpers take an escontext */
 #if PG_VERSION_NUM < 160000
 #include "utils/rangetypes.h"
 #define make_range(typcache, lower, upper, empty, escontext) \
 	make_range(typcache, lower, upper, empty)
 #endif
 
-/* pgstat_fetch_stat_local_beentry got the newer name in 16 */
+/* 3d51cb5197e (16): the newer name of a function of the statistics views */
 #if PG_VERSION_NUM < 160000
 #define pgstat_get_local_beentry_by_index(index) pgstat_fetch_stat_local_beentry(index)
 #endif

@@ -213,6 +213,14 @@ piece_due(const Piece *piece)
 	return piece->start == first ? first : with_next_regular(item, piece->start);
 }
 
+/* A part without a length by its price's basis makes no row and no line. */
+static bool
+has_length(const Piece *piece)
+{
+	return piece->price->aggregation != AGGREGATE_NONE || piece->whole ||
+		proration_length(piece->price->basis, piece->start, piece->end, piece->item->schedule.tz) > 0;
+}
+
 /* Adds the pieces of period n, not rated. */
 void
 period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
@@ -233,6 +241,8 @@ period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
 		piece.start = fold.stretches[i].start;
 		piece.end = i + 1 < fold.count ? fold.stretches[i + 1].start : period_end;
 		piece.whole = piece.start == period_start && piece.end == period_end;
+		if (!has_length(&piece))
+			continue;
 		piece.due = piece_due(&piece);
 		piece_list_add(list, &piece);
 	}

@@ -22,6 +22,7 @@ typedef struct AccountTerms
 	char	   *tax_status;
 	int			payment_terms_days;
 	char	   *invoice_series;
+	DateADT		last_issued_on; /* date of that series, which never goes back */
 	char	   *credit_note_series;
 	char	   *buyer_reference;	/* or NULL */
 } AccountTerms;

@@ -8,6 +8,12 @@
 #include "invoice/document.h"
 #include "run/context.h"
 
+/*
+ * An item that ended may be due up to a month later; so long it is loaded.
+ * One in arrears whose price ignores an end is due when its period ends.
+ */
+#define LATE_DUE (62 * USECS_PER_DAY)
+
 /* A draft that the batch replaces; its id is used again. */
 typedef struct Draft
 {
@@ -44,10 +50,13 @@ typedef struct AccountBatch
 	int			count;
 	int64	   *ids;
 	Datum		id_array;		/* bigint[] of ids */
+	Datum		lows;			/* the same as ranges of consecutive ids, */
+	Datum		highs;			/* bigint[] of first and last ids */
 } AccountBatch;
 
 extern void batch_accept_states(AccountBatch *batch);
 extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
+extern void batch_load_timelines(AccountBatch *batch, RunContext *run);
 extern void batch_load_usage(AccountBatch *batch, const RunContext *run);
 extern void split_pieces(BatchAccount *account, const TaxTable *taxes);
 extern void batch_compare(AccountBatch *batch, RunContext *run);

@@ -76,7 +76,8 @@ batch_document(AccountBatch *batch, RunContext *run, TimestampTz at)
 	{
 		BatchAccount *account = &batch->accounts[i];
 
-		documents_build(&account->terms, run->taxes, local_date(at, account->terms.entity_tz),
+		documents_build(&account->terms, run->taxes,
+						Max(local_date(at, account->terms.entity_tz), account->terms.last_issued_on),
 						&account->history, &account->deltas, &account->documents);
 		number_documents(account);
 	}

@@ -1,29 +1,23 @@
 /*
  * load.c
- *		Timelines of a batch of accounts, from the books into structs.
+ *		What a batch of accounts brings along, from the books into structs.
  *
- * One query per kind of row for the whole batch, each ordered by account.
- * What only edited accounts need (live charges, credited amounts) is asked for
- * these alone, so an ordinary run's cost does not grow with history.
+ * One query per kind of row for the whole batch.  What only edited accounts
+ * need (live charges, credited amounts) is asked for these alone, so an
+ * ordinary run's cost does not grow with history.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/timestamp.h"
 
 #include "lib/amount.h"
 #include "lib/currency.h"
-#include "lib/errors.h"
 #include "lib/num.h"
 #include "lib/spi.h"
 #include "run/account_batch.h"
-
-/*
- * An item that ended may be due up to a month later; so long it is loaded.
- * One in arrears whose price ignores an end is due when its period ends.
- */
-#define LATE_DUE (62 * USECS_PER_DAY)
 
 /* The account with an id of the batch. */
 BatchAccount *
@@ -47,6 +41,24 @@ batch_find(AccountBatch *batch, int64 account_id)
 	elog(ERROR, "account " INT64_FORMAT " is not in the batch", account_id);
 }
 
+/* Takes down the ranges of consecutive ids in the batch. */
+static void
+note_ranges(AccountBatch *batch)
+{
+	int64	   *lows = palloc(sizeof(int64) * Max(batch->count, 1));
+	int64	   *highs = palloc(sizeof(int64) * Max(batch->count, 1));
+	int			count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		if (count == 0 || batch->ids[i] != highs[count - 1] + 1)
+			lows[count++] = batch->ids[i];
+		highs[count - 1] = batch->ids[i];
+	}
+	batch->lows = array_of_int64(lows, count);
+	batch->highs = array_of_int64(highs, count);
+}
+
 /*
  * Begins a batch with the account_state rows of the last statement:
  * account_id, next_ordinal, billed_through, recompute_from, by account_id.
@@ -68,6 +80,7 @@ batch_accept_states(AccountBatch *batch)
 	}
 	batch->id_array = array_of_int64(batch->ids, batch->count);
 	SPI_freetuptable(SPI_tuptable);
+	note_ranges(batch);
 }
 
 /* What documents copy from the accounts. */
@@ -78,8 +91,9 @@ load_terms(AccountBatch *batch, RunContext *run)
 		.text = "SELECT a.account_id, a.entity, a.currency, a.tax_status, a.payment_terms_days,"
 		" coalesce(a.invoice_series, e.invoice_series), coalesce(a.credit_note_series, e.credit_note_series),"
 		" a.buyer_reference, a.metadata, jsonb_strip_nulls(jsonb_build_object('name', a.name, 'country', a.country,"
-		" 'address', nullif(a.address, '{}'), 'tax_ids', nullif(a.tax_ids, '[]'), 'email', a.email))"
-		" FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = ANY ($1)",
+		" 'address', nullif(a.address, '{}'), 'tax_ids', nullif(a.tax_ids, '[]'), 'email', a.email)), s.last_issued_on"
+		" FROM billing.account a JOIN billing.entity e ON e.code = a.entity"
+		" LEFT JOIN billing.series s ON s.code = coalesce(a.invoice_series, e.invoice_series) WHERE a.account_id = ANY ($1)",
 		.nargs = 1, .argtypes = {INT8ARRAYOID}
 	};
 	uint64		count = query_run1(&query, run->read_only, batch->id_array);
@@ -88,6 +102,8 @@ load_terms(AccountBatch *batch, RunContext *run)
 	{
 		AccountTerms *terms = &batch_find(batch, query_int64(i, 1, 0))->terms;
 		const Entity *entity = run_entity(run, query_text(i, 2));
+		bool		isnull;
+		Datum		last_issued_on = query_datum(i, 11, &isnull);
 
 		terms->entity = entity->code;
 		terms->entity_tz = entity->tz;
@@ -101,154 +117,7 @@ load_terms(AccountBatch *batch, RunContext *run)
 		terms->buyer_reference = query_text(i, 8);
 		terms->metadata = DatumGetJsonbPCopy(query_value(i, 9));
 		terms->buyer = DatumGetJsonbPCopy(query_value(i, 10));
-	}
-	SPI_freetuptable(SPI_tuptable);
-}
-
-/* Columns of the query in load_subscriptions. */
-enum
-{
-	S_ACCOUNT = 1, S_ID, S_START, S_END, S_PURCHASE_ORDER, S_METADATA, S_VERSION, S_ANCHOR, S_TIME_ZONE,
-	S_BILLING_DAY, S_FIRST_PERIOD, S_ITEM, S_ITEM_START, S_ITEM_END, S_VALID_FROM, S_PRICE, S_PRICE_VERSION, S_QUANTITY
-};
-
-static void
-fill_subscription(Subscription *sub, int row)
-{
-	char	   *first_period = query_text(row, S_FIRST_PERIOD);
-
-	sub->id = query_int64(row, S_ID, 0);
-	sub->start = query_int64(row, S_START, 0);
-	sub->end = query_int64(row, S_END, DT_NOEND);
-	sub->version = DatumGetInt32(query_value(row, S_VERSION));
-	sub->first_period_set = strcmp(first_period, "prorate") != 0;
-	sub->first_period = strcmp(first_period, "free") == 0 ? SIDE_NONE : SIDE_FULL;
-	sub->purchase_order = query_text(row, S_PURCHASE_ORDER);
-	sub->metadata = DatumGetJsonbPCopy(query_value(row, S_METADATA));
-}
-
-/* An item as its first version says. */
-static void
-fill_item(SubscriptionItem *item, const Subscription *sub, const Terms *terms, int row)
-{
-	bool		isnull;
-	Datum		value = query_datum(row, S_BILLING_DAY, &isnull);
-
-	item->subscription = sub;
-	item->id = query_int64(row, S_ITEM, 0);
-	item->start = query_int64(row, S_ITEM_START, 0);
-	item->end = Min(query_int64(row, S_ITEM_END, DT_NOEND), sub->end);
-	item->price = terms->price;
-	schedule_init(&item->schedule, query_int64(row, S_ANCHOR, 0), &item->price->every,
-				  query_text(row, S_TIME_ZONE), isnull ? 0 : DatumGetInt32(value));
-}
-
-/* A version's terms: what it does not name stays as before; the first names all. */
-static Terms
-take_terms(RunContext *run, const Terms *before, int row)
-{
-	Terms		terms = {.from = query_int64(row, S_VALID_FROM, 0)};
-	char	   *price = query_text(row, S_PRICE);
-	SPITupleTable *rows = SPI_tuptable;
-	bool		isnull;
-	Datum		quantity = query_datum(row, S_QUANTITY, &isnull);
-
-	if (!isnull)
-		terms.quantity = DatumGetNumericCopy(quantity);
-	else if (before != NULL)
-		terms.quantity = before->quantity;
-	if (price != NULL)
-		terms.price = run_price(run, price, DatumGetInt32(query_value(row, S_PRICE_VERSION)));
-	else if (before != NULL)
-		terms.price = before->price;
-	SPI_tuptable = rows;
-	if (terms.price == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_BILLING_BOOKS_DAMAGED),
-				 errmsg("the first version of item " INT64_FORMAT " names no price", query_int64(row, S_ITEM, 0))));
-	return terms;
-}
-
-/*
- * One account's subscriptions, items and their versions from the rows [row,
- * end) of the result, one row per version.
- */
-static void
-take_subscriptions(BatchAccount *account, RunContext *run, int row, int end)
-{
-	int			count = end - row;
-	SubscriptionItem *item = NULL;
-	SubscriptionItem *items = palloc0(sizeof(SubscriptionItem) * count);
-	Terms	   *terms = palloc(sizeof(Terms) * count);
-
-	account->subs = palloc0(sizeof(Subscription) * count);
-	for (; row < end; row++)
-	{
-		Subscription *sub = &account->subs[Max(account->nsubs - 1, 0)];
-
-		if (account->nsubs == 0 || sub->id != query_int64(row, S_ID, 0))
-		{
-			sub = &account->subs[account->nsubs++];
-			fill_subscription(sub, row);
-			sub->items = item == NULL ? items : item + 1;
-		}
-		if (item == NULL || item->id != query_int64(row, S_ITEM, 0))
-		{
-			item = item == NULL ? items : item + 1;
-			item->terms = terms;
-			terms[0] = take_terms(run, NULL, row);
-			fill_item(item, sub, &terms[0], row);
-			sub->nitems++;
-		}
-		else
-		{
-			Terms		next = take_terms(run, terms - 1, row);
-
-			/* Of two at one instant the later entered wins. */
-			if (next.from == terms[-1].from)
-				terms--, item->nterms--;
-			terms[0] = next;
-		}
-		terms++;
-		item->nterms++;
-	}
-}
-
-/* Subscriptions, items and versions of the batch. */
-static void
-load_subscriptions(AccountBatch *batch, RunContext *run)
-{
-	static SpiQuery query = {
-		.text = "SELECT s.account_id, s.id, s.start_at, least(s.end_at, s.canceled_at), s.purchase_order, s.metadata, v.version, v.anchor,"
-		" v.time_zone, v.billing_day, v.first_period, i.id, i.start_at, i.end_at, t.valid_from, t.price, t.price_version, t.quantity"
-		" FROM billing.subscription s"
-		" JOIN billing.schedule_version v ON v.account_id = s.account_id AND v.subscription_id = s.id"
-		" JOIN billing.subscription_item i ON i.account_id = s.account_id AND i.subscription_id = s.id"
-		" JOIN billing.item_version t ON t.account_id = i.account_id AND t.item_id = i.id"
-		" WHERE s.account_id = ANY ($1) AND (coalesce(least(s.end_at, s.canceled_at), 'infinity') > $2 OR EXISTS ("
-		"  SELECT FROM billing.subscription_item n"
-		"  JOIN billing.item_version e ON e.account_id = n.account_id AND e.item_id = n.id"
-		"  JOIN billing.price p ON p.code = e.price"
-		"  WHERE n.account_id = s.account_id AND n.subscription_id = s.id AND p.timing = 'arrears'"
-		"   AND p.proration_credit = 'none' AND least(s.end_at, s.canceled_at) + p.every > $2))"
-		" ORDER BY s.account_id, s.id, i.id, t.valid_from, t.version",
-		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
-	};
-	TimestampTz low = DT_NOEND;
-	Datum		values[2] = {batch->id_array};
-	int			count;
-
-	for (int i = 0; i < batch->count; i++)
-		low = Min(low, Min(batch->accounts[i].window.billed_through, batch->accounts[i].window.recompute_from));
-	values[1] = TimestampTzGetDatum(TIMESTAMP_NOT_FINITE(low) ? DT_NOBEGIN : low - LATE_DUE);
-	count = (int) query_run(&query, values, NULL, run->read_only);
-	for (int row = 0, end; row < count; row = end)
-	{
-		int64		account_id = query_int64(row, S_ACCOUNT, 0);
-
-		for (end = row; end < count && query_int64(end, S_ACCOUNT, 0) == account_id;)
-			end++;
-		take_subscriptions(batch_find(batch, account_id), run, row, end);
+		terms->last_issued_on = isnull ? DATEVAL_NOBEGIN : DatumGetDateADT(last_issued_on);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -320,7 +189,8 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 /*
  * Live charges that may differ: of the edited accounts, whose range ends after
  * the earliest edit.  What only drafts carry does not count.  Each comes with
- * the line that charged it first: that is what corrections name.
+ * the line that charged it first, also where only a correction cut its range
+ * out of another one: that is what corrections name.
  */
 static void
 load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
@@ -333,9 +203,13 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
 		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"
 		" CROSS JOIN LATERAL (SELECT o.* FROM billing.charge r"
-		"  JOIN billing.invoice_line o ON o.account_id = r.account_id AND o.invoice_id = r.invoice_id AND o.line_no = r.line_no"
+		"  JOIN billing.invoice_line b ON b.account_id = r.account_id AND b.invoice_id = r.invoice_id AND b.line_no = r.line_no"
+		"  JOIN billing.invoice_line o ON o.account_id = r.account_id"
+		"   AND o.invoice_id = CASE WHEN b.nature = 'charge' THEN b.invoice_id ELSE b.corrects_invoice_id END"
+		"   AND o.line_no = CASE WHEN b.nature = 'charge' THEN b.line_no ELSE b.corrects_line_no END"
 		"  WHERE r.account_id = c.account_id AND r.item_id = c.item_id AND r.kind = c.kind AND r.period_start = c.period_start"
-		"   AND r.ordinal = c.ordinal AND r.revision <= c.revision AND o.nature = 'charge' ORDER BY r.revision DESC LIMIT 1) l"
+		"   AND r.ordinal = c.ordinal AND r.revision <= c.revision"
+		"  ORDER BY b.nature = 'charge' DESC, CASE WHEN b.nature = 'charge' THEN -r.revision ELSE r.revision END LIMIT 1) l"
 		" ORDER BY c.account_id, c.item_id, c.period_start",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};
@@ -472,7 +346,7 @@ batch_load(AccountBatch *batch, RunContext *run, TimestampTz at)
 	};
 	load_drafts(batch, run);
 	load_terms(batch, run);
-	load_subscriptions(batch, run);
+	batch_load_timelines(batch, run);
 	for (int i = 0; i < batch->count; i++)
 		if (batch->accounts[i].window.recompute_from < DT_NOEND)
 			edited[nedited++] = batch->ids[i];

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'Europe/Berlin';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(106);
+SELECT plan(108);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin');
 SELECT billing.create_tax('vat', category => 'S', rate => 19);
@@ -134,6 +134,10 @@ SELECT is(next_due, NULL, 'afterwards the account is never due again')
   FROM billing.account_state WHERE account_id = pg_temp.account('end arrears day 00:00');
 SELECT pg_temp.subscribe('no life', 'both', '2025-03-01', '{"end_at":"2025-03-01"}');
 SELECT is(pg_temp.billed('no life', '2025-06-01'), NULL, 'a subscription without length charges nothing');
+SELECT pg_temp.subscribe('an afternoon', 'both', '2025-03-01 12:00', '{"end_at":"2025-03-01 18:00"}');
+SELECT is(pg_temp.billed('an afternoon', '2025-06-01'), NULL, 'nor does one within a day, where days count');
+SELECT pg_temp.subscribe('6 hours', 'advance second', '2025-03-01 12:00', '{"end_at":"2025-03-01 18:00"}');
+SELECT is(pg_temp.billed('6 hours', '2025-06-01'), '01.03 advance second 0.24 01.03-01.03', 'where seconds count it does: 6 of 743 hours');
 SELECT pg_temp.subscribe('start and end', 'advance', '2025-03-05', '{"end_at":"2025-03-15","billing_day":1}');
 SELECT is(pg_temp.billed('start and end', '2025-04-01'), '05.03 advance 9.68 05.03-15.03', 'start and end in one period: 10 of 31 days');
 SELECT pg_temp.flat('full none', 30, charge => 'full', credit => 'none'), pg_temp.flat('none full', 30, charge => 'none', credit => 'full'),

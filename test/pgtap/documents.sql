@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'Europe/Berlin';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(84);
+SELECT plan(85);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin');
 SELECT billing.create_tax('vat', category => 'S', rate => 19);
@@ -266,6 +266,13 @@ SELECT is(count(*), 2::bigint, 'the run removes it') FROM billing.invoice WHERE 
 SELECT pg_temp.subscribe('early bird', 'seat', '2024-06-01', '{"cycles":1}');
 SELECT pg_temp.billed('early bird', '2024-06-01');
 SELECT is(issued_on, (SELECT last_issued_on FROM billing.series WHERE code = 'acme-invoice'), 'dates of a series never go back') FROM pg_temp.document('early bird', 1);
+-- Tax at the date of issue goes by the date that the document gets.
+SELECT billing.create_tax('issue', category => 'S', rate => 19, tax_point => 'issue_date');
+SELECT billing.create_tax_rate('issue', category => 'S', rate => 21, valid_from => '2025-03-01');
+SELECT billing.create_price('by issue', currency => 'EUR', every => '1 month', tax => 'issue', scheme => '{"model":"flat","flat_amount":10}'),
+       billing.create_plan('by issue', items => '[{"price":"by issue"}]');
+SELECT pg_temp.subscribe('by issue', 'by issue', '2024-06-01', '{"cycles":1}');
+SELECT is(pg_temp.billed('by issue', '2024-06-01'), 'invoice open 10.00 + 2.10: by issue charge 10.00', 'and the rate is that of this date');
 SELECT is(array_agg(position ORDER BY position), array_agg(n ORDER BY n), format('positions of series %s have no gap', series))
   FROM (SELECT series, position, row_number() OVER (PARTITION BY series ORDER BY position) AS n FROM billing.seal) s GROUP BY series ORDER BY series;
 SELECT is(right(number, 6)::int, position::int, format('number %s stands at its position', number)) FROM billing.seal WHERE position = (SELECT max(s.position) FROM billing.seal s WHERE s.series = seal.series) ORDER BY series;

@@ -10,14 +10,16 @@ SELECT plan(8);
 SELECT setseed(0.25);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin');
 SELECT billing.create_tax('vat', category => 'S', rate => 19);
+-- A class whose pieces are cut where the rate changes.
+SELECT billing.create_tax('cut', category => 'S', rate => 19, tax_point => 'split'), billing.create_tax_rate('cut', category => 'S', rate => 21, valid_from => '2023-10-17');
 SELECT billing.create_meter('sum'), billing.create_meter('last', aggregation => 'last'), billing.create_meter('max', aggregation => 'max');
-SELECT billing.create_price(t || ' ' || charge || ' ' || credit || ' ' || every, currency => 'EUR', every => every::interval, timing => t, tax => 'vat',
+SELECT billing.create_price(t || ' ' || charge || ' ' || credit || ' ' || every, currency => 'EUR', every => every::interval, timing => t, tax => CASE t WHEN 'advance' THEN 'cut' ELSE 'vat' END,
                             proration_charge => charge, proration_credit => credit, tax_inclusive => every = '3 months',
                             scheme => jsonb_build_object('model', 'flat', 'flat_amount', '9.99'))
   FROM unnest(ARRAY['advance', 'arrears']) t, unnest(ARRAY['day', 'second', 'none', 'full']) charge, unnest(ARRAY['day', 'second', 'none', 'full']) credit,
        unnest(ARRAY['1 month', '3 months', '1 year']) every
  WHERE charge IN ('none', 'full') OR credit IN ('none', 'full', charge);
-SELECT billing.create_price(m || ' ' || every, currency => 'EUR', every => every::interval, tax => 'vat', meter => m, tax_inclusive => m = 'max',
+SELECT billing.create_price(m || ' ' || every, currency => 'EUR', every => every::interval, tax => CASE m WHEN 'sum' THEN 'cut' ELSE 'vat' END, meter => m, tax_inclusive => m = 'max',
                             scheme => '{"model":"volume","tiers":[{"up_to":10,"unit_amount":0.333},{"up_to":25,"unit_amount":0.2},{"up_to":null,"unit_amount":0.05}],"minimum_amount":0.5}')
   FROM unnest(ARRAY['sum', 'last', 'max']) m, unnest(ARRAY['1 month', '3 months', '1 year']) every;
 -- A plan of one or two flat prices and one or two metered ones, none shorter than the first.

@@ -1,0 +1,303 @@
+/*
+ * timeline.c
+ *		Subscriptions of a batch of accounts, from the books into structs.
+ *
+ * One statement per table, each over ranges of accounts, and put together
+ * here: a range is read at a fraction of the cost of looking up row by row
+ * what belongs together, and no plan of a join can go wrong.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "account/account.h"
+#include "lib/spi.h"
+#include "run/account_batch.h"
+
+/* OFFSET keeps the planner from joining: each range is looked up in the table's key. */
+#define OF_BATCH(table, condition) \
+	" FROM unnest($1, $2) r (low, high), LATERAL (SELECT * FROM billing." table " t" \
+	" WHERE t.account_id BETWEEN r.low AND r.high" condition " OFFSET 0) x"
+
+/* Rows of a statement, in the order of their keys; each begins with its key, an int64. */
+typedef struct KeyedRows
+{
+	void	   *rows;
+	int			count;
+	size_t		size;			/* of a row */
+} KeyedRows;
+
+/* A row of schedule_version. */
+typedef struct CalendarRow
+{
+	int64		subscription_id;
+	int			version;
+	TimestampTz anchor;
+	char	   *time_zone;
+	int			billing_day;	/* 0: none */
+	char	   *first_period;
+} CalendarRow;
+
+/* A row of item_version; what it does not name is NULL. */
+typedef struct TermsRow
+{
+	int64		item_id;
+	int			version;
+	Terms		terms;
+} TermsRow;
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Runs a statement over the batch's accounts; the rows are still to be filled. */
+static KeyedRows
+rows_of_batch(SpiQuery *query, const AccountBatch *batch, bool read_only, TimestampTz from, size_t size)
+{
+	Datum		values[3] = {batch->lows, batch->highs, TimestampTzGetDatum(from)};
+	KeyedRows	rows = {.size = size};
+
+	rows.count = (int) query_run(query, values, NULL, read_only);
+	rows.rows = palloc0(size * Max(rows.count, 1));
+	return rows;
+}
+
+static void
+sort_rows(KeyedRows *rows)
+{
+	qsort(rows->rows, rows->count, rows->size, compare_keys);
+}
+
+/* The row with a key, or NULL. */
+static void *
+find_row(const KeyedRows *rows, int64 key)
+{
+	return bsearch(&key, rows->rows, rows->count, rows->size, compare_keys);
+}
+
+static KeyedRows
+load_calendars(const AccountBatch *batch, const RunContext *run)
+{
+	static SpiQuery query = {
+		.text = "SELECT x.subscription_id, x.version, x.anchor, x.time_zone, coalesce(x.billing_day, 0), x.first_period"
+		OF_BATCH("schedule_version", ""),
+		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+	};
+	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(CalendarRow));
+
+	for (int i = 0; i < rows.count; i++)
+		((CalendarRow *) rows.rows)[i] = (CalendarRow)
+	{
+		.subscription_id = query_int64(i, 1, 0), .version = DatumGetInt32(query_value(i, 2)),
+			.anchor = query_int64(i, 3, 0), .time_zone = query_text(i, 4),
+			.billing_day = DatumGetInt32(query_value(i, 5)), .first_period = query_text(i, 6)
+	};
+	SPI_freetuptable(SPI_tuptable);
+	sort_rows(&rows);
+	return rows;
+}
+
+/* By item, then in the order in which the changes hold: of two at one instant the later entered. */
+static int
+compare_terms(const void *a, const void *b)
+{
+	const TermsRow *x = a;
+	const TermsRow *y = b;
+	int			order = compare_keys(&x->item_id, &y->item_id);
+
+	if (order == 0)
+		order = compare_keys(&x->terms.from, &y->terms.from);
+	return order != 0 ? order : x->version - y->version;
+}
+
+static KeyedRows
+load_item_terms(const AccountBatch *batch, RunContext *run)
+{
+	static SpiQuery query = {
+		.text = "SELECT x.item_id, x.version, x.valid_from, x.price, x.price_version, x.quantity" OF_BATCH("item_version", ""),
+		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+	};
+	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(TermsRow));
+	SPITupleTable *table = SPI_tuptable;
+
+	for (int i = 0; i < rows.count; i++)
+	{
+		TermsRow   *row = &((TermsRow *) rows.rows)[i];
+		char	   *price = query_text(i, 4);
+		bool		isnull;
+		Datum		quantity = query_datum(i, 6, &isnull);
+
+		row->item_id = query_int64(i, 1, 0);
+		row->version = DatumGetInt32(query_value(i, 2));
+		row->terms.from = query_int64(i, 3, 0);
+		row->terms.quantity = isnull ? NULL : DatumGetNumericCopy(quantity);
+		if (price != NULL)
+			row->terms.price = run_price(run, price, DatumGetInt32(query_value(i, 5)));
+		SPI_tuptable = table;
+	}
+	SPI_freetuptable(table);
+	qsort(rows.rows, rows.count, rows.size, compare_terms);
+	return rows;
+}
+
+static void
+fill_subscription(Subscription *sub, const CalendarRow *calendar, int row)
+{
+	sub->id = query_int64(row, 1, 0);
+	sub->start = query_int64(row, 2, 0);
+	sub->end = query_int64(row, 3, DT_NOEND);
+	sub->purchase_order = query_text(row, 4);
+	sub->metadata = DatumGetJsonbPCopy(query_value(row, 5));
+	sub->version = calendar->version;
+	sub->first_period_set = strcmp(calendar->first_period, "prorate") != 0;
+	sub->first_period = strcmp(calendar->first_period, "free") == 0 ? SIDE_NONE : SIDE_FULL;
+}
+
+/*
+ * Gives an item its terms: what a version does not name stays as before, and
+ * of two at one instant the later entered wins.  False where it has none.
+ */
+static bool
+take_terms(const KeyedRows *rows, SubscriptionItem *item)
+{
+	const TermsRow *first = rows->rows;
+	const TermsRow *row = find_row(rows, item->id);
+	const TermsRow *end = first + rows->count;
+	const TermsRow *last;
+
+	if (row == NULL)
+		return false;
+	while (row > first && row[-1].item_id == item->id)
+		row--;
+	for (last = row; last < end && last->item_id == item->id;)
+		last++;
+	item->terms = palloc(sizeof(Terms) * (last - row));
+	for (; row < last; row++)
+	{
+		Terms		terms = row->terms;
+
+		if (item->nterms > 0 && terms.price == NULL)
+			terms.price = item->terms[item->nterms - 1].price;
+		if (item->nterms > 0 && terms.quantity == NULL)
+			terms.quantity = item->terms[item->nterms - 1].quantity;
+		if (item->nterms > 0 && item->terms[item->nterms - 1].from == terms.from)
+			item->nterms--;
+		item->terms[item->nterms++] = terms;
+	}
+	item->price = item->terms[0].price;
+	return item->price != NULL;
+}
+
+/* Subscriptions whose items may still be due. */
+static KeyedRows
+load_subscriptions(const AccountBatch *batch, const RunContext *run, const KeyedRows *calendars)
+{
+	static SpiQuery query = {
+		.text = "SELECT x.id, x.start_at, least(x.end_at, x.canceled_at), x.purchase_order, x.metadata" OF_BATCH("subscription",
+			" AND (coalesce(least(t.end_at, t.canceled_at), 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
+			"  JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
+			"  JOIN billing.price p ON p.code = v.price"
+			"  WHERE i.account_id = t.account_id AND i.subscription_id = t.id AND p.timing = 'arrears'"
+			"   AND p.proration_credit = 'none' AND least(t.end_at, t.canceled_at) + p.every > $3))"),
+		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID}
+	};
+	TimestampTz low = DT_NOEND;
+	KeyedRows	rows;
+	int			count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+		low = Min(low, Min(batch->accounts[i].window.billed_through, batch->accounts[i].window.recompute_from));
+	rows = rows_of_batch(&query, batch, run->read_only,
+						 TIMESTAMP_NOT_FINITE(low) ? DT_NOBEGIN : low - LATE_DUE, sizeof(Subscription));
+	for (int i = 0; i < rows.count; i++)
+	{
+		const CalendarRow *calendar = find_row(calendars, query_int64(i, 1, 0));
+
+		if (calendar != NULL)
+			fill_subscription(&((Subscription *) rows.rows)[count++], calendar, i);
+	}
+	rows.count = count;
+	SPI_freetuptable(SPI_tuptable);
+	sort_rows(&rows);
+	return rows;
+}
+
+/* By subscription, then by id. */
+static int
+compare_items(const void *a, const void *b)
+{
+	const SubscriptionItem *x = a;
+	const SubscriptionItem *y = b;
+	int			order = compare_keys(&x->subscription->id, &y->subscription->id);
+
+	return order != 0 ? order : compare_keys(&x->id, &y->id);
+}
+
+/* The items of the subscriptions, in their order; returns how many. */
+static int
+load_items(const AccountBatch *batch, const RunContext *run, const KeyedRows *subs,
+		   const KeyedRows *calendars, const KeyedRows *terms_rows, SubscriptionItem **items)
+{
+	static SpiQuery query = {
+		.text = "SELECT x.id, x.subscription_id, x.start_at, x.end_at" OF_BATCH("subscription_item", ""),
+		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+	};
+	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(SubscriptionItem));
+	int			count = 0;
+
+	*items = rows.rows;
+	for (int i = 0; i < rows.count; i++)
+	{
+		SubscriptionItem *item = &(*items)[count];
+		int64		id = query_int64(i, 1, 0);
+		const Subscription *sub = find_row(subs, query_int64(i, 2, 0));
+		const CalendarRow *calendar;
+
+		item->id = id;
+		item->nterms = 0;
+		if (sub == NULL || !take_terms(terms_rows, item))
+			continue;
+		calendar = find_row(calendars, sub->id);
+		item->subscription = sub;
+		item->start = query_int64(i, 3, 0);
+		item->end = Min(query_int64(i, 4, DT_NOEND), sub->end);
+		schedule_init(&item->schedule, calendar->anchor, &item->price->every, calendar->time_zone,
+					  calendar->billing_day);
+		count++;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	qsort(*items, count, sizeof(SubscriptionItem), compare_items);
+	return count;
+}
+
+/* Fills the accounts' subscriptions. */
+void
+batch_load_timelines(AccountBatch *batch, RunContext *run)
+{
+	KeyedRows	calendars = load_calendars(batch, run);
+	KeyedRows	subs = load_subscriptions(batch, run, &calendars);
+	KeyedRows	terms = load_item_terms(batch, run);
+	SubscriptionItem *items;
+	int			nitems = load_items(batch, run, &subs, &calendars, &terms, &items);
+	int			next = 0;
+
+	for (int i = 0; i < subs.count; i++)
+	{
+		Subscription *sub = &((Subscription *) subs.rows)[i];
+		BatchAccount *account = batch_find(batch, account_of_id(sub->id));
+
+		if (account->nsubs++ == 0)
+			account->subs = sub;
+		sub->items = &items[next];
+		while (next < nitems && items[next].subscription == sub)
+			next++;
+		sub->nitems = (int) (&items[next] - sub->items);
+	}
+}

@@ -60,6 +60,7 @@ level_of(const Terms *terms)
 typedef struct Stretch
 {
 	TimestampTz start;
+	TimestampTz since;			/* instant of the change that made it */
 	const Terms *terms;			/* NULL: not live */
 } Stretch;
 
@@ -72,9 +73,9 @@ typedef struct Fold
 } Fold;
 
 static void
-fold_add(Fold *fold, TimestampTz at, const Terms *terms)
+fold_add(Fold *fold, TimestampTz start, TimestampTz since, const Terms *terms)
 {
-	fold->stretches[fold->count++] = (Stretch) {at, terms};
+	fold->stretches[fold->count++] = (Stretch) {start, since, terms};
 }
 
 /* The side that a change takes: a rise that of the price it goes to, a fall that of the price it leaves. */
@@ -107,7 +108,7 @@ fold_change(Fold *fold, TimestampTz at, const Terms *terms)
 		return;
 	if (fold->item->price->aggregation != AGGREGATE_NONE)
 	{
-		fold_add(fold, at, terms);
+		fold_add(fold, at, at, terms);
 		return;
 	}
 	switch (side_of_change(fold, force, at, terms))
@@ -116,10 +117,10 @@ fold_change(Fold *fold, TimestampTz at, const Terms *terms)
 			break;
 		case SIDE_FULL:
 			fold->count = 0;
-			fold_add(fold, fold->period_start, terms);
+			fold_add(fold, fold->period_start, at, terms);
 			break;
 		case SIDE_PRORATE:
-			fold_add(fold, at, terms);
+			fold_add(fold, at, at, terms);
 			break;
 	}
 }
@@ -131,7 +132,7 @@ fold_period(const SubscriptionItem *item, TimestampTz period_start, TimestampTz 
 	Fold		fold = {.item = item, .period_start = period_start};
 
 	fold.stretches = palloc(sizeof(Stretch) * (item->nterms + 3));
-	fold_add(&fold, period_start, terms_at(item, period_start));
+	fold_add(&fold, period_start, period_start, terms_at(item, period_start));
 	if (item->start > period_start && item->start < period_end)
 		fold_change(&fold, item->start, terms_at(item, item->start));
 	for (int i = 1; i < item->nterms; i++)
@@ -197,20 +198,19 @@ with_next_regular(const SubscriptionItem *item, TimestampTz from)
 
 /*
  * When a piece is charged: in advance at its start, in arrears at the end of
- * its period; one that begins inside its period, unless it is the first of the
- * subscription, and arrears that end early, with the next regular invoice.
+ * its period; one that a change inside its period made, unless it is the first
+ * of the subscription, and arrears that end early, with the next regular invoice.
  */
 static TimestampTz
 piece_due(const Piece *piece)
 {
 	const SubscriptionItem *item = piece->item;
-	TimestampTz first = item->subscription->start;
 
 	if (!item->price->advance)
 		return piece->end == piece->period_end ? piece->period_end : with_next_regular(item, piece->end);
-	if (piece->start == piece->period_start)
-		return item->start == first ? Max(piece->start, first) : piece->start;
-	return piece->start == first ? first : with_next_regular(item, piece->start);
+	if (piece->since == piece->period_start || piece->since == item->subscription->start)
+		return piece->since;
+	return with_next_regular(item, piece->since);
 }
 
 /* A part without a length by its price's basis makes no row and no line. */
@@ -239,6 +239,7 @@ period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
 		piece.price = terms->price;
 		piece.quantity = terms->quantity;
 		piece.start = fold.stretches[i].start;
+		piece.since = fold.stretches[i].since;
 		piece.end = i + 1 < fold.count ? fold.stretches[i + 1].start : period_end;
 		piece.whole = piece.start == period_start && piece.end == period_end;
 		if (!has_length(&piece))

@@ -45,6 +45,18 @@ year_of(DateADT date)
 	return year;
 }
 
+/* Length of {number:6} and the like at the beginning of format, else 0. */
+static int
+padded_number(const char *format, int *width)
+{
+	char	   *end;
+
+	if (strncmp(format, "{number:", 8) != 0 || format[8] < '1' || format[8] > '9')
+		return 0;
+	*width = (int) strtol(format + 8, &end, 10);
+	return *end == '}' && *width < 100 ? (int) (end + 1 - format) : 0;
+}
+
 /*
  * The number of a document: format with {number} or {number:6}, {year} and
  * {yy} filled in; palloc'd.  Other text stands as it is.
@@ -58,14 +70,14 @@ series_number(const char *format, int64 counter, int year)
 	initStringInfo(&number);
 	while (*format != '\0')
 	{
-		int			length = 0;
+		int			length = padded_number(format, &width);
 
 		if (strncmp(format, "{number}", 8) == 0)
 		{
 			appendStringInfo(&number, INT64_FORMAT, counter);
 			format += 8;
 		}
-		else if (sscanf(format, "{number:%2d}%n", &width, &length) == 1 && length > 0)
+		else if (length > 0)
 		{
 			appendStringInfo(&number, "%0*lld", width, (long long) counter);
 			format += length;

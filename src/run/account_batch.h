@@ -54,6 +54,14 @@ typedef struct AccountBatch
 	Datum		highs;			/* bigint[] of first and last ids */
 } AccountBatch;
 
+/*
+ * The rows x of a table that belong to the batch: $1 and $2 are its ranges.
+ * OFFSET keeps the planner from joining: each range is looked up in the key.
+ */
+#define OF_BATCH(table, condition) \
+	" FROM unnest($1, $2) r (low, high), LATERAL (SELECT * FROM billing." table " t" \
+	" WHERE t.account_id BETWEEN r.low AND r.high" condition " OFFSET 0) x"
+
 extern void batch_accept_states(AccountBatch *batch);
 extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
 extern void batch_load_timelines(AccountBatch *batch, RunContext *run);

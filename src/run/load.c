@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/date.h"
 #include "utils/timestamp.h"
 
@@ -83,41 +84,100 @@ batch_accept_states(AccountBatch *batch)
 	note_ranges(batch);
 }
 
+/* Columns of the query in load_terms. */
+enum
+{
+	T_ACCOUNT = 1, T_ENTITY, T_CURRENCY, T_TAX_STATUS, T_TERMS, T_INVOICE_SERIES, T_CREDIT_NOTE_SERIES,
+	T_REFERENCE, T_METADATA, T_ISSUED, T_NAME, T_COUNTRY, T_EMAIL, T_ADDRESS, T_TAX_IDS
+};
+
+static void
+push_member(JsonbParseState **state, char *name, JsonbValue *value)
+{
+	JsonbValue	key = {.type = jbvString, .val.string = {.len = strlen(name), .val = name}};
+
+	(void) pushJsonbValue(state, WJB_KEY, &key);
+	(void) pushJsonbValue(state, WJB_VALUE, value);
+}
+
+/* Adds a text column that is not null. */
+static void
+push_text(JsonbParseState **state, char *name, int row, int column)
+{
+	bool		isnull;
+	Datum		value = query_datum(row, column, &isnull);
+	text	   *string = isnull ? NULL : DatumGetTextPP(value);
+
+	if (!isnull)
+		push_member(state, name, &(JsonbValue)
+	{
+		.type = jbvString, .val.string = {.len = VARSIZE_ANY_EXHDR(string), .val = VARDATA_ANY(string)}
+	});
+}
+
+/* Adds a jsonb column that is not empty. */
+static void
+push_jsonb(JsonbParseState **state, char *name, int row, int column)
+{
+	Jsonb	   *json = DatumGetJsonbP(query_value(row, column));
+
+	if (JB_ROOT_COUNT(json) > 0)
+		push_member(state, name, &(JsonbValue)
+	{
+		.type = jbvBinary, .val.binary = {.len = VARSIZE(json) - VARHDRSZ, .data = &json->root}
+	});
+}
+
+/* The buyer as documents copy it; what is null or empty is left out. */
+static Jsonb *
+buyer_of(int row)
+{
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_text(&state, "name", row, T_NAME);
+	push_text(&state, "country", row, T_COUNTRY);
+	push_text(&state, "email", row, T_EMAIL);
+	push_jsonb(&state, "address", row, T_ADDRESS);
+	push_jsonb(&state, "tax_ids", row, T_TAX_IDS);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
 /* What documents copy from the accounts. */
 static void
 load_terms(AccountBatch *batch, RunContext *run)
 {
 	static SpiQuery query = {
-		.text = "SELECT a.account_id, a.entity, a.currency, a.tax_status, a.payment_terms_days,"
-		" coalesce(a.invoice_series, e.invoice_series), coalesce(a.credit_note_series, e.credit_note_series),"
-		" a.buyer_reference, a.metadata, jsonb_strip_nulls(jsonb_build_object('name', a.name, 'country', a.country,"
-		" 'address', nullif(a.address, '{}'), 'tax_ids', nullif(a.tax_ids, '[]'), 'email', a.email)), s.last_issued_on"
-		" FROM billing.account a JOIN billing.entity e ON e.code = a.entity"
-		" LEFT JOIN billing.series s ON s.code = coalesce(a.invoice_series, e.invoice_series) WHERE a.account_id = ANY ($1)",
-		.nargs = 1, .argtypes = {INT8ARRAYOID}
+		.text = "SELECT x.account_id, x.entity, x.currency, x.tax_status, x.payment_terms_days,"
+		" coalesce(x.invoice_series, e.invoice_series), coalesce(x.credit_note_series, e.credit_note_series),"
+		" x.buyer_reference, x.metadata, s.last_issued_on, x.name, x.country, x.email, x.address, x.tax_ids"
+		OF_BATCH("account", "") " JOIN billing.entity e ON e.code = x.entity"
+		" LEFT JOIN billing.series s ON s.code = coalesce(x.invoice_series, e.invoice_series)",
+		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
 	};
-	uint64		count = query_run1(&query, run->read_only, batch->id_array);
+	Datum		ranges[2] = {batch->lows, batch->highs};
+	int			count = (int) query_run(&query, ranges, NULL, run->read_only);
 
-	for (uint64 i = 0; i < count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		AccountTerms *terms = &batch_find(batch, query_int64(i, 1, 0))->terms;
-		const Entity *entity = run_entity(run, query_text(i, 2));
+		AccountTerms *terms = &batch_find(batch, query_int64(i, T_ACCOUNT, 0))->terms;
+		const Entity *entity = run_entity(run, query_text(i, T_ENTITY));
 		bool		isnull;
-		Datum		last_issued_on = query_datum(i, 11, &isnull);
+		Datum		last_issued_on = query_datum(i, T_ISSUED, &isnull);
 
 		terms->entity = entity->code;
 		terms->entity_tz = entity->tz;
 		terms->seller = entity->snapshot;
-		terms->currency = query_text(i, 3);
+		terms->currency = query_text(i, T_CURRENCY);
 		terms->minor_units = currency_minor_units(terms->currency);
-		terms->tax_status = query_text(i, 4);
-		terms->payment_terms_days = DatumGetInt32(query_value(i, 5));
-		terms->invoice_series = query_text(i, 6);
-		terms->credit_note_series = query_text(i, 7);
-		terms->buyer_reference = query_text(i, 8);
-		terms->metadata = DatumGetJsonbPCopy(query_value(i, 9));
-		terms->buyer = DatumGetJsonbPCopy(query_value(i, 10));
+		terms->tax_status = query_text(i, T_TAX_STATUS);
+		terms->payment_terms_days = DatumGetInt32(query_value(i, T_TERMS));
+		terms->invoice_series = query_text(i, T_INVOICE_SERIES);
+		terms->credit_note_series = query_text(i, T_CREDIT_NOTE_SERIES);
+		terms->buyer_reference = query_text(i, T_REFERENCE);
+		terms->metadata = DatumGetJsonbPCopy(query_value(i, T_METADATA));
 		terms->last_issued_on = isnull ? DATEVAL_NOBEGIN : DatumGetDateADT(last_issued_on);
+		terms->buyer = buyer_of(i);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }

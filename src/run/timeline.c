@@ -16,11 +16,6 @@
 #include "lib/spi.h"
 #include "run/account_batch.h"
 
-/* OFFSET keeps the planner from joining: each range is looked up in the table's key. */
-#define OF_BATCH(table, condition) \
-	" FROM unnest($1, $2) r (low, high), LATERAL (SELECT * FROM billing." table " t" \
-	" WHERE t.account_id BETWEEN r.low AND r.high" condition " OFFSET 0) x"
-
 /* Rows of a statement, in the order of their keys; each begins with its key, an int64. */
 typedef struct KeyedRows
 {

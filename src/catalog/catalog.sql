@@ -321,7 +321,8 @@ CREATE FUNCTION billing_internal.common_interval(prices text[]) RETURNS interval
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     shortest interval := (SELECT min(p.every) FROM billing.price p WHERE p.code = ANY (prices));
-    misfit text := (SELECT p.code FROM billing.price p WHERE p.code = ANY (prices) AND NOT billing_internal.is_multiple(p.every, shortest) LIMIT 1);
+    misfit text := (SELECT p.code FROM billing.price p WHERE p.code = ANY (prices) AND NOT billing_internal.is_multiple(p.every, shortest)
+                    ORDER BY p.code LIMIT 1);
 BEGIN
     IF misfit IS NOT NULL THEN
         PERFORM billing_internal.fail('invalid_interval', format('interval of price "%s" is not a multiple of %s', misfit, shortest),

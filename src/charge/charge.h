@@ -41,7 +41,8 @@ typedef struct Window
 	TimestampTz recompute_from; /* DT_NOEND: nothing was edited */
 	TimestampTz horizon;		/* what is due until then is charged */
 	bool		accrue;			/* arrears in progress count up to the horizon, as if due then */
-	bool		at_once;		/* corrections and prorated charges do not wait for a later document */
+	bool		at_once;		/* corrections do not wait for a later document ... */
+	bool		early;			/* ... nor do prorated charges */
 } Window;
 
 /* A row of table charge to be written: what is live of a range from now on. */

@@ -244,7 +244,7 @@ charge_piece(Key *key, const Piece *piece, DeltaList *list)
 	Delta		delta = delta_of_key(key, piece, row_at(key, piece->start));
 	TimestampTz due = piece->due;
 
-	if (window->at_once && piece->since > piece->period_start && piece->since <= window->horizon)
+	if (window->early && piece->since > piece->period_start && piece->since <= window->horizon)
 		due = Min(due, window->horizon);
 	if (due > window->horizon)
 		return;

@@ -215,7 +215,7 @@ bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options
 		return;
 	batch_load(&batch, run, options->only_invoice != 0 ? DT_NOBEGIN : options->at);
 	for (int i = 0; i < batch.count; i++)
-		batch.accounts[i].window.at_once = options->at_once;
+		batch.accounts[i].window.at_once = batch.accounts[i].window.early = options->at_once;
 	batch_compare(&batch, run);
 	batch_document(&batch, run, options->at);
 	result->invoice_ids = palloc(sizeof(int64) * Max(count_documents(&batch), 1));

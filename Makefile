@@ -115,6 +115,7 @@ help:
 #:   KINDS='regress tap'      only these kinds of: regress isolation pgtap tap
 #:   ONLY=word                only tests with this word in their names
 #:   TELCO_CSV=file           the real subscribers; default ../shared/data/telco.csv
+#:   BENCH_ACCOUNTS=20000     bench with fewer accounts than 200000; BENCH_ROWS, BENCH_PASSES likewise
 #:   KEEP=1                   keep the temporary folder
 
 # --- Source format ---

@@ -70,6 +70,13 @@ account_series_locked(void)
 		series_holder = GetCurrentSubTransactionId();
 }
 
+/* Does this transaction hold a series? */
+bool
+account_holds_series(void)
+{
+	return series_holder != InvalidSubTransactionId;
+}
+
 /*
  * Locks an account until the transaction ends; unknown_account where there is
  * none.  Waits, or after a series was locked fails with lock_order.  FOR NO
@@ -90,7 +97,7 @@ account_lock(int64 account_id)
 		.text = "SELECT FROM billing.account_state WHERE account_id = $1",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
-	bool		holds_series = series_holder != InvalidSubTransactionId;
+	bool		holds_series = account_holds_series();
 
 	if (query_run1(holds_series ? &skip : &wait, false, Int64GetDatum(account_id)) == 1)
 		return;

@@ -13,5 +13,6 @@
 extern int64 make_id(int64 account_id, int64 ordinal);
 extern void account_lock(int64 account_id);
 extern void account_series_locked(void);
+extern bool account_holds_series(void);
 
 #endif							/* BILLING_ACCOUNT_H */

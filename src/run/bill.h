@@ -25,7 +25,6 @@ typedef struct BillResult
 	int			nskipped;
 } BillResult;
 
-extern void runs_mark_interrupted(void);
 extern void bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options,
 						  BillResult *result);
 

@@ -14,7 +14,7 @@
 
 #include "compat.h"
 #include "lib/spi.h"
-#include "run/bill.h"
+#include "run/run.h"
 
 /*
  * Is a process still executing the statement that began a run?  A session

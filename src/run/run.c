@@ -27,6 +27,7 @@
 #include "lib/gate.h"
 #include "lib/spi.h"
 #include "run/bill.h"
+#include "run/run.h"
 
 #define NOTICE_INTERVAL (5 * USECS_PER_SEC)
 #define MAX_BATCH_SIZE 100000
@@ -41,6 +42,7 @@ typedef struct BillRun
 	const char *entity;			/* NULL: all */
 	int			batch_size;
 	bool		atomic;			/* in a transaction block: no commits */
+	bool		locked;			/* everything due at the start is locked */
 	BooksScope	scope;
 	RunContext *context;
 	MemoryContext batch_context;	/* reset after each batch */
@@ -112,49 +114,25 @@ list_work(BillRun *run)
 	run->total = query_int64(0, 1, 0);
 }
 
-/* Enters an account that cannot be billed. */
+/*
+ * In a transaction block all accounts stay locked until it ends, so they are
+ * locked in order before the first batch takes a series.  Where the block
+ * holds one already, accounts that others hold are left out.
+ */
 static void
-park(BillRun *run, int64 account_id, const ErrorData *error)
+lock_everything(BillRun *run)
 {
-	static SpiQuery insert = {
-		.text = "INSERT INTO billing.run_error (run_id, account_id, sqlstate, message, detail, hint, context, occurred_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp()) ON CONFLICT DO NOTHING",
-		.nargs = 7, .argtypes = {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	static SpiQuery lock = {
+		.text = "SELECT count(*) FROM (SELECT FROM billing.account_state s WHERE " DUE
+		" ORDER BY s.account_id FOR NO KEY UPDATE) locked",
+		.nargs = 2, .argtypes = {TIMESTAMPTZOID, TEXTOID}
 	};
-	const char *texts[4] = {error->message, error->detail, error->hint, error->context};
-	Datum		values[7] = {Int64GetDatum(run->id), Int64GetDatum(account_id),
-	CStringGetTextDatum(unpack_sql_state(error->sqlerrcode))};
-	char		nulls[8] = "       ";
+	Datum		values[2];
+	char		nulls[2];
 
-	for (int i = 0; i < 4; i++)
-	{
-		if (texts[i] == NULL)
-			nulls[3 + i] = 'n';
-		else
-			values[3 + i] = CStringGetTextDatum(texts[i]);
-	}
-	(void) query_run(&insert, values, nulls, false);
-	run->errors++;
-}
-
-/* Does the error say something of the account, rather than of the server or the session? */
-static bool
-is_about_account(int sqlerrcode)
-{
-	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return category != ERRCODE_CONNECTION_EXCEPTION && category != ERRCODE_INVALID_TRANSACTION_STATE &&
-		category != ERRCODE_TRANSACTION_ROLLBACK && category != ERRCODE_INSUFFICIENT_RESOURCES &&
-		category != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE && category != ERRCODE_OPERATOR_INTERVENTION &&
-		category != ERRCODE_SYSTEM_ERROR && category != ERRCODE_INTERNAL_ERROR &&
-		category != ERRCODE_CONFIG_FILE_ERROR && sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE;
-}
-
-/* Passing trouble with others' locks: the batch is tried again. */
-static bool
-is_passing(int sqlerrcode)
-{
-	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
+	due_arguments(run, values, nulls);
+	(void) query_run(&lock, values, nulls, false);
+	run->locked = true;
 }
 
 /* Keeps the accounts that were left out until the sweep, beyond the batch's context. */
@@ -215,7 +193,8 @@ try_accounts(BillRun *run, int64 *ids, int count, bool wait, ErrorData **error)
 	{
 		run->done += result.accounts;
 		run->documents += result.ninvoices;
-		if (!wait)
+		/* What others hold although everything was locked is due only since then. */
+		if (!wait && !run->locked)
 			remember_skipped(run, &result);
 	}
 	return worked;
@@ -232,15 +211,17 @@ bill_range(BillRun *run, int64 *ids, int count, bool wait)
 		CHECK_FOR_INTERRUPTS();
 		if (try_accounts(run, ids, count, wait, &error))
 			return;
-		if (is_passing(error->sqlerrcode))
+		/* Only a transaction of our own gives its locks back by trying again. */
+		if (!run->atomic && failure_is_passing(error->sqlerrcode))
 			continue;
-		if (!is_about_account(error->sqlerrcode))
+		if (!failure_is_about_account(error->sqlerrcode))
 			ReThrowError(error);
 		break;
 	}
 	if (count == 1)
 	{
-		park(run, ids[0], error);
+		failure_park(run->id, ids[0], error);
+		run->errors++;
 		return;
 	}
 	bill_range(run, ids, count / 2, wait);
@@ -423,6 +404,8 @@ billing_bill_run(PG_FUNCTION_ARGS)
 		(void) run_entity(run->context, run->entity);
 	runs_mark_interrupted();
 	list_work(run);
+	if (run->atomic && !account_holds_series())
+		lock_everything(run);
 	commit_step(run);
 	bill_everything(run);
 	books_leave(&run->scope);

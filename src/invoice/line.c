@@ -21,13 +21,15 @@ typedef struct Row
 	Datum	   *values;
 	bool	   *nulls;
 	int			minor_units;
+	int64		minor;			/* the amount set last, and as numeric: */
+	Numeric		money;			/* neighbours are often equal */
 } Row;
 
 static Row
 row_begin(const AccountTerms *terms, Datum *values, bool *nulls, int count)
 {
 	memset(nulls, true, count);
-	return (Row) {values, nulls, terms->minor_units};
+	return (Row) {.values = values, .nulls = nulls, .minor_units = terms->minor_units};
 }
 
 static inline void
@@ -47,7 +49,12 @@ set_text(Row *row, int column, const char *text)
 static inline void
 set_money(Row *row, int column, int64 minor)
 {
-	set(row, column, NumericGetDatum(amount_numeric(minor, row->minor_units)));
+	if (row->money == NULL || row->minor != minor)
+	{
+		row->minor = minor;
+		row->money = amount_numeric(minor, row->minor_units);
+	}
+	set(row, column, NumericGetDatum(row->money));
 }
 
 static inline void
@@ -164,11 +171,11 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 		set_rating(&row, line);
 	set_text(&row, LINE_unit_code, price->unit_code);
 	set_money(&row, LINE_gross_amount, line->amount);
+	set_money(&row, LINE_amount, line->amount);
+	set_money(&row, LINE_net_amount, line->net);
 	set_money(&row, LINE_discount_amount, 0);
 	set_money(&row, LINE_increment_amount, 0);
-	set_money(&row, LINE_amount, line->amount);
 	set_money(&row, LINE_document_discount, 0);
-	set_money(&row, LINE_net_amount, line->net);
 	set(&row, LINE_tax_inclusive, BoolGetDatum(price->tax_inclusive));
 	set_text(&row, LINE_tax, price->tax);
 	set_text(&row, LINE_tax_category, line->category);

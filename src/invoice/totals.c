@@ -27,7 +27,7 @@ divide(int64 exclusive, int64 inclusive, Numeric rate)
 {
 	GroupTotal	total;
 
-	total.net_of_inclusive = amount_without_tax(inclusive, rate);
+	total.net_of_inclusive = inclusive == 0 ? 0 : amount_without_tax(inclusive, rate);
 	total.net = amount_add(exclusive, total.net_of_inclusive);
 	total.tax = amount_percent(total.net, rate);
 	total.rounding = 0;

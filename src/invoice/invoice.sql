@@ -21,6 +21,10 @@ CREATE FUNCTION billing.verify_chain(series text DEFAULT NULL, OUT series_code t
     RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_verify_chain';
 COMMENT ON FUNCTION billing.verify_chain(text) IS
     'recomputes the hashes of a series (default all); returns the first broken position of each and why; no row: sound';
+CREATE FUNCTION billing_internal.verify_chain(series text DEFAULT NULL, OUT series_code text, OUT "position" bigint, OUT number text,
+    OUT invoice_id bigint, OUT problem text)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_verify_chain_any_version';
+COMMENT ON FUNCTION billing_internal.verify_chain(text) IS 'the same for books of any version';
 
 CREATE FUNCTION billing.void_invoice(invoice_id bigint, rebill boolean, effective_at timestamptz DEFAULT NULL,
     reason text DEFAULT NULL, idempotency_key text DEFAULT NULL)
@@ -39,7 +43,10 @@ BEGIN
         PERFORM billing_internal.lock_account(account);
     END IF;
     SELECT * INTO h FROM billing.invoice_header x WHERE x.account_id = account AND x.id = void_invoice.invoice_id;
-    IF NOT FOUND THEN
+    IF h.status <> 'draft' THEN
+        PERFORM billing_internal.drop_drafts(account);
+    END IF;
+    IF h.id IS NULL THEN
         PERFORM billing_internal.fail('unknown_invoice', format('document %s does not exist', invoice_id));
     ELSIF h.kind <> 'invoice' OR h.status NOT IN ('open', 'paid', 'uncollectible') THEN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be voided', replace(h.kind, '_', ' '), invoice_id, h.status),
@@ -59,6 +66,25 @@ BEGIN
     RETURN note;
 END $$;
 COMMENT ON FUNCTION billing_internal.void_invoice(bigint, boolean, timestamptz, text, text) IS 'body of billing.void_invoice';
+
+-- Takes an account's drafts away; the next run makes them anew, from what is then left to charge.
+CREATE FUNCTION billing_internal.drop_drafts(account_id bigint) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    drafts CONSTANT bigint[] := ARRAY(SELECT h.id FROM billing.invoice_header h
+                                       WHERE h.account_id = drop_drafts.account_id AND h.status = 'draft');
+BEGIN
+    IF drafts = '{}' THEN RETURN; END IF;
+    UPDATE billing.account_state s
+       SET recompute_from = least(s.recompute_from, (SELECT min(c.period_start) FROM billing.charge c
+                                                      WHERE c.account_id = drop_drafts.account_id AND c.invoice_id = ANY (drafts)))
+     WHERE s.account_id = drop_drafts.account_id;
+    DELETE FROM billing.charge c WHERE c.account_id = drop_drafts.account_id AND c.invoice_id = ANY (drafts);
+    DELETE FROM billing.invoice_tax t WHERE t.account_id = drop_drafts.account_id AND t.invoice_id = ANY (drafts);
+    DELETE FROM billing.invoice_line l WHERE l.account_id = drop_drafts.account_id AND l.invoice_id = ANY (drafts);
+    DELETE FROM billing.invoice_header h WHERE h.account_id = drop_drafts.account_id AND h.id = ANY (drafts);
+END $$;
+COMMENT ON FUNCTION billing_internal.drop_drafts(bigint) IS 'takes an account''s drafts away; the next run makes them anew';
 
 -- The credit note that reverses a whole invoice: amounts are copied, nothing is computed again.
 CREATE FUNCTION billing_internal.write_counter_document(account_id bigint, invoice_id bigint, rebill boolean, reason text)

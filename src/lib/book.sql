@@ -91,10 +91,11 @@ CREATE FUNCTION billing_internal.access_routines(kind text) RETURNS SETOF regpro
     SELECT p.oid::regprocedure FROM pg_proc p
      WHERE p.pronamespace = 'billing'::regnamespace
        AND CASE WHEN p.prosrc LIKE 'billing\_call\_%' THEN p.prosrc = 'billing_call_' || kind
-                WHEN p.proname = 'setup' THEN false
                 WHEN p.proname IN ('bill_run', 'finalize_invoice') THEN kind = 'operator'
                 WHEN p.proname IN ('bill_account', 'preview') THEN kind = 'application'
-                ELSE kind = 'reader' END
+                WHEN p.proname IN ('charge', 'explain_charge', 'round_amount', 'nth_period', 'unbilled_on', 'verify_chain', 'check')
+                     THEN kind = 'reader'
+                ELSE false END
 $$;
 COMMENT ON FUNCTION billing_internal.access_routines(text) IS 'routines that a kind of access adds to those of the kinds it includes';
 

@@ -40,7 +40,7 @@ END $$;
 COMMENT ON FUNCTION billing_internal.invoice_document(bigint) IS 'body of billing.invoice_document';
 
 CREATE FUNCTION billing.check(deep boolean DEFAULT false, OUT finding text, OUT relation text, OUT account_id bigint, OUT id bigint, OUT detail text)
-    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_call_reader';
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_check';
 COMMENT ON FUNCTION billing.check(boolean) IS
     'looks for rows that contradict each other; no row: the books are sound; deep also computes every charge again';
 CREATE FUNCTION billing_internal.check(deep boolean, OUT finding text, OUT relation text, OUT account_id bigint, OUT id bigint, OUT detail text)
@@ -52,7 +52,7 @@ BEGIN
     RETURN QUERY SELECT * FROM billing_internal.check_settlement();
     RETURN QUERY SELECT * FROM billing_internal.check_timeline();
     RETURN QUERY SELECT 'broken chain', 'seal', v.invoice_id >> 24, v.invoice_id, format('series %s, position %s: %s', v.series_code, v.position, v.problem)
-                   FROM billing.verify_chain() v;
+                   FROM billing_internal.verify_chain() v;
     IF deep THEN
         RETURN QUERY SELECT 'wrong charge', 'charge', r.account_id, r.item_id,
                             format('from %s: %s is charged, should be %s', r.period_start, r.charged, r.desired)

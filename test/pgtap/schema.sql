@@ -120,5 +120,12 @@ SELECT is_empty($$SELECT DISTINCT r.oid::regprocedure, m[1] FROM routine r, rege
                     AND m[1] NOT IN ('datetime_field_overflow', 'feature_not_supported', 'insufficient_privilege', 'lock_not_available', 'null_value_not_allowed',
                                      'numeric_value_out_of_range', 'object_in_use', 'object_not_in_prerequisite_state', 'undefined_object', 'unique_violation')$$,
                 'every error that a function raises has a code');
+-- Rights: every call belongs to a kind of access, only setup() to none.
+SELECT set_eq($$
+    SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'billing'::regnamespace
+       AND NOT EXISTS (SELECT FROM unnest(ARRAY['reader', 'application', 'operator', 'administrator']) k
+                        WHERE p.oid IN (SELECT r::oid FROM billing_internal.access_routines(k) r)) $$,
+    ARRAY['setup'], 'every call but setup() belongs to a kind of access');
+
 SELECT * FROM finish();
 ROLLBACK;

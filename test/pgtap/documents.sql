@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'Europe/Berlin';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(85);
+SELECT plan(87);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin');
 SELECT billing.create_tax('vat', category => 'S', rate => 19);
@@ -260,6 +260,15 @@ SELECT pg_temp.use('draft note', 'gauge', 60, '2024-05-04');
 SELECT throws_ok($$ SELECT billing.finalize_invoice((pg_temp.document('draft note', 3)).id, '2025-03-06') $$, 'LB403', NULL, 'nothing to finish');
 CALL billing.bill_run(at => '2025-03-06', finalize => false);
 SELECT is(count(*), 2::bigint, 'the run removes it') FROM billing.invoice WHERE account_id = pg_temp.account('draft note');
+
+-- A draft that corrects an invoice does not keep it from being voided: it is only a plan, and made anew.
+SELECT pg_temp.subscribe('planned', 'volume', '2024-01-01', '{"cycles":1}');
+SELECT pg_temp.use('planned', 'kb', 5, '2024-01-10');
+SELECT pg_temp.billed('planned', '2024-02-01');
+SELECT pg_temp.use('planned', 'kb', 3, '2024-01-20');
+CALL billing.bill_run(at => '2025-03-07', finalize => false);
+SELECT lives_ok($$ SELECT billing.void_invoice((pg_temp.document('planned', 1)).id, true, '2025-03-07') $$, 'voided under a draft');
+SELECT is(pg_temp.billed('planned', '2025-03-08'), 'invoice open 8.00 + 1.52: volume charge 8.00', 'and all of it billed again');
 
 -- --- Numbers ---------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS billing.run_worker ( -- progress of a run, one row pe
     run_id bigint NOT NULL CONSTRAINT run_worker_run_fkey REFERENCES billing.run ON DELETE CASCADE, -- run
     worker int NOT NULL, -- 0 is the leader
     pid int NOT NULL, -- server process
-    phase text NOT NULL CONSTRAINT run_worker_phase_check CHECK (phase IN ('listing', 'billing', 'sweeping', 'done')), -- what it is doing
+    phase text NOT NULL CONSTRAINT run_worker_phase_check CHECK (phase IN ('billing', 'sweeping', 'done')), -- what it is doing
     done bigint NOT NULL DEFAULT 0, -- accounts finished
     documents bigint NOT NULL DEFAULT 0, -- documents written
     errors bigint NOT NULL DEFAULT 0, -- accounts parked

@@ -364,11 +364,14 @@ take_arguments(FunctionCallInfo fcinfo, BillRun *run)
 	run->options.finalize = PG_ARGISNULL(4) ? true : PG_GETARG_BOOL(4);
 	MemoryContextSwitchTo(old);
 	books_check_at(run->options.at);
-	if (workers < 1 || run->batch_size < 1 || run->batch_size > MAX_BATCH_SIZE)
+	if (workers < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT), errmsg("workers must be positive")));
+	if (run->batch_size < 1 || run->batch_size > MAX_BATCH_SIZE)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
-				 errmsg("%s must be positive", workers < 1 ? "workers" : "batch_size"),
-				 errdetail("A batch has at most %d accounts.", MAX_BATCH_SIZE)));
+				 errmsg("batch_size is %d", run->batch_size),
+				 errdetail("It lies between 1 and %d.", MAX_BATCH_SIZE)));
 	if (workers > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

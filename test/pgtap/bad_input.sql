@@ -441,12 +441,14 @@ INSERT INTO bad (code, statement) VALUES
 ('22004', $$SELECT billing.setup(NULL)$$),
 ('42704', $$SELECT billing.setup(4294967295::oid::regrole)$$);
 
-SELECT plan(4 + (SELECT count(*) FROM bad)::int);
+SELECT plan(6 + (SELECT count(*) FROM bad)::int);
 SELECT is(ARRAY[:'unknown_entity', :'infinite', :'no_batch']::text[], ARRAY['LB101', '22008', 'LB208'], 'a run refuses its arguments ...');
 SELECT is(:'digest_after'::text, :'digest', '... and has written nothing');
 SELECT pg_temp.books_digest() AS before \gset
 SELECT isnt(:'before'::text, :'digest', 'the digest sees what is written');
 SELECT throws_ok(statement, code::char(5), NULL, format('%s: %s', code, statement)) FROM bad ORDER BY n;
+SELECT throws_ok(format('CALL billing.bill_run(batch_size => %s)', n), 'LB208', format('batch_size is %s', n), format('a batch of %s is refused as such', n))
+  FROM unnest(ARRAY[0, 100001]) n;
 SELECT is(pg_temp.books_digest(), :'before', 'nothing was written');
 SELECT * FROM finish();
 ROLLBACK;

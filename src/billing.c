@@ -31,8 +31,9 @@ _PG_init(void)
 	DefineCustomIntVariable("billing.max_future",
 							"How far ahead of the clock a run may bill.",
 							"A run or bill_account with a later at is refused, since its documents would carry "
-							"dates that have not come. Tests and demonstrations raise it.",
-							&billing_max_future, 24 * 60, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MIN,
+							"dates that have not come, and those of a series never go back. Tests and "
+							"demonstrations raise it.",
+							&billing_max_future, 24 * 60, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("billing.seal_timeout",
 							"How long a run waits for a number series.",

@@ -17,7 +17,7 @@ CREATE TEMPORARY VIEW account_scoped AS
 SELECT c.oid, c.relname FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'account_id'
  WHERE c.relkind IN ('r', 'p') AND c.relname NOT IN ('key', 'run_error');
 
-SELECT plan(39 + (SELECT count(*) FROM routine r JOIN pg_language l ON l.oid = r.prolang WHERE l.lanname IN ('plpgsql', 'sql'))::int);
+SELECT plan(40 + (SELECT count(*) FROM routine r JOIN pg_language l ON l.oid = r.prolang WHERE l.lanname IN ('plpgsql', 'sql'))::int);
 
 SELECT cmp_ok((SELECT count(*) FROM routine WHERE nspname = 'billing'), '>', 30::bigint, 'there are calls');
 SELECT cmp_ok((SELECT count(*) FROM relation WHERE relkind = 'r'), '>', 25::bigint, 'there are tables');

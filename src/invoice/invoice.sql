@@ -48,7 +48,7 @@ BEGIN
     END IF;
     IF h.id IS NULL THEN
         PERFORM billing_internal.fail('unknown_invoice', format('document %s does not exist', invoice_id));
-    ELSIF h.kind <> 'invoice' OR h.status NOT IN ('open', 'paid', 'uncollectible') THEN
+    ELSIF h.kind <> 'invoice' OR h.status NOT IN ('open', 'paid') THEN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be voided', replace(h.kind, '_', ' '), invoice_id, h.status),
             NULL, CASE WHEN h.status = 'draft' THEN 'A draft is made anew by every run; correct what it bills.' END);
     ELSIF h.amount_paid > 0 OR h.amount_credited > 0 OR billing_internal.is_corrected(account, invoice_id) THEN

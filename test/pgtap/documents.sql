@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'Europe/Berlin';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(87);
+SELECT plan(88);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin');
 SELECT billing.create_tax('vat', category => 'S', rate => 19);
@@ -170,6 +170,9 @@ SELECT lives_ok($$ SELECT billing.void_invoice((pg_temp.document('void', 3)).id,
 SELECT is(pg_temp.billed('void', '2025-03-01'), 'invoice open 8.39 + 1.59: seat gross charge 9.99', 'without rebill it is charged no more; the next cycle is');
 SELECT is(array_agg(nature ORDER BY l.invoice_id), '{charge,correction,charge,grant,charge}', 'reversed as a correction, or granted')
   FROM billing.invoice_line l WHERE account_id = pg_temp.account('void');
+UPDATE billing.invoice_header SET status = 'uncollectible' WHERE id = (pg_temp.document('void', 5)).id;
+SELECT throws_ok($$ SELECT billing.void_invoice((pg_temp.document('void', 5)).id, false) $$, 'LB403',
+                 format('invoice %s is uncollectible and cannot be voided', (pg_temp.document('void', 5)).id), 'an uncollectible invoice is not voided');
 SELECT pg_temp.pay('void', 5);
 SELECT throws_ok($$ SELECT billing.void_invoice((pg_temp.document('void', 5)).id, false) $$, 'LB404', NULL, 'an invoice that money is allocated to cannot be voided');
 SELECT throws_ok($$ SELECT billing.void_invoice((pg_temp.document('cheaper', 2)).id, false) $$, 'LB404', NULL, 'nor one that a credit note corrects');

@@ -54,7 +54,11 @@ books_lock_search_path(BooksScope *scope)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* Goes on as the owner of the books, with a locked search path. */
+/*
+ * Goes on as the owner of the books, with a locked search path and without
+ * JIT: plans for any values are thought dear, so that each batch of a run over
+ * many accounts would compile its look-ups anew, for longer than they take.
+ */
 void
 books_become_owner(BooksScope *scope)
 {
@@ -63,6 +67,7 @@ books_become_owner(BooksScope *scope)
 	GetUserIdAndSecContext(&scope->saved_user, &scope->saved_security);
 	SetUserIdAndSecContext(owner, scope->saved_security | SECURITY_LOCAL_USERID_CHANGE);
 	books_lock_search_path(scope);
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* Back to the caller; not needed after an error. */

@@ -1,6 +1,6 @@
 /*
  * tax.c
- *		Tax rates, read once per run (RULES 6).
+ *		Tax rates, read once per run (doc/rules.md 6).
  */
 #include "postgres.h"
 

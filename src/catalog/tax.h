@@ -1,6 +1,6 @@
 /*
  * tax.h
- *		Tax rates, read once per run (RULES 6).
+ *		Tax rates, read once per run (doc/rules.md 6).
  */
 #ifndef BILLING_TAX_H
 #define BILLING_TAX_H

@@ -1,7 +1,7 @@
 /*
  * charge.h
  *		The pure heart: timeline and date to charges that should exist, and
- *		their difference to those that do (RULES 4).
+ *		their difference to those that do (doc/rules.md 4).
  */
 #ifndef BILLING_CHARGE_H
 #define BILLING_CHARGE_H

@@ -2,7 +2,7 @@
  * difference.c
  *		Charges that should exist minus charges that do.
  *
- * RULES 4, P3, P4, P5 and P7.  Pure.  The unit is the key: an item's aligned
+ * doc/rules.md 4, P3, P4, P5 and P7.  Pure.  The unit is the key: an item's aligned
  * period.  Each live row keeps the pieces of its range that still have its
  * terms; what they are worth, rated from those terms, less what was charged is
  * one line, so a credit is always a remainder.  Pieces that no live row keeps

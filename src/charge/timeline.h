@@ -21,7 +21,7 @@ typedef enum Aggregation
 	AGGREGATE_TRANSACTIONS		/* each event priced by itself: percentage schemes */
 } Aggregation;
 
-/* What a rise or a fall inside a period does (RULES 4, proration). */
+/* What a rise or a fall inside a period does (doc/rules.md 4, proration). */
 typedef enum ProrationSide
 {
 	SIDE_PRORATE,				/* counts from its instant, by the price's basis */

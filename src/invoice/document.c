@@ -1,6 +1,6 @@
 /*
  * document.c
- *		From differences to documents: what stands together (RULES 5).
+ *		From differences to documents: what stands together (doc/rules.md 5).
  *
  * Pure.  A document holds what is due at one instant for one tax scope and one
  * order number.  Corrections that give back stay on an invoice while it

@@ -1,6 +1,6 @@
 /*
  * document.h
- *		From differences to documents: grouping, tax, totals (RULES 5, 6).
+ *		From differences to documents: grouping, tax, totals (doc/rules.md 5, 6).
  */
 #ifndef BILLING_DOCUMENT_H
 #define BILLING_DOCUMENT_H

@@ -71,7 +71,7 @@ append_member(StringInfo json, const char *name, Numeric value)
 		appendStringInfo(json, ", \"%s\": \"%s\"", name, num_out(value));
 }
 
-/* The brackets behind a charge as jsonb; amounts are strings (RULES 5). */
+/* The brackets behind a charge as jsonb; amounts are strings. */
 static Datum
 brackets_of(const Price *price, Numeric quantity)
 {
@@ -185,7 +185,7 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	set(&row, LINE_period_end, TimestampTzGetDatum(line->end));
 }
 
-/* Fills CHARGE_COUNT values: a range that is live from now on, carried by the line (RULES P7). */
+/* Fills CHARGE_COUNT values: a range live from now on, carried by the line (doc/rules.md P7). */
 void
 charge_row(const AccountTerms *terms, const Document *document, int line_no, const ChargeRow *charge,
 		   Datum *values, bool *nulls)

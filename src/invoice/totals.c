@@ -1,6 +1,6 @@
 /*
  * totals.c
- *		Tax and totals of documents, in minor units (RULES 6).
+ *		Tax and totals of documents, in minor units (doc/rules.md 6).
  *
  * Pure.  Tax is computed once per (category, rate) on the sum.  Of inclusive
  * prices the net is derived from the group's gross; what net and tax miss is

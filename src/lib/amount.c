@@ -52,7 +52,7 @@ round_quotient(Numeric dividend, Numeric divisor)
 	return round_to_int64(num_sign(dividend) < 0 ? num_neg(rounded) : rounded);
 }
 
-/* RULES 1: the one rounding of an exact amount to minor units. */
+/* doc/rules.md 1: the one rounding of an exact amount to minor units. */
 int64
 amount_round(Numeric exact, int minor_units)
 {
@@ -93,7 +93,7 @@ amount_sub(int64 a, int64 b)
 }
 
 /*
- * RULES 4, P2: round(level * length / full), once.  level is in major units,
+ * doc/rules.md 4, P2: round(level * length / full), once.  level is in major units,
  * length and full are in the same unit, full > 0.
  */
 int64
@@ -110,14 +110,14 @@ amount_prorate(Numeric level, int64 length, int64 full, int minor_units)
 	return round_quotient(dividend, num_from_int(full));
 }
 
-/* round(amount * rate / 100); rate in percent.  RULES 6: the tax on a net sum. */
+/* round(amount * rate / 100); rate in percent.  doc/rules.md 6: the tax on a net sum. */
 int64
 amount_percent(int64 amount, Numeric rate)
 {
 	return round_to_int64(num_mul(int64_div_fast_to_numeric(amount, 2), rate));
 }
 
-/* round(gross / (1 + rate / 100)); rate in percent, above -100.  RULES 6: net of a gross sum. */
+/* round(gross / (1 + rate / 100)); rate in percent, above -100.  Net of gross: doc/rules.md 6. */
 int64
 amount_without_tax(int64 gross, Numeric rate)
 {

@@ -18,14 +18,14 @@
 #include "lib/calendar.h"
 #include "lib/errors.h"
 
-/* 10000-01-01 00:00 UTC: instants lie before it (RULES 3). */
+/* 10000-01-01 00:00 UTC: instants lie before it (doc/rules.md 3). */
 #define END_OF_INSTANTS INT64CONST(252455616000000000)
 
 /* A year in which every instant is over, and one before the first. */
 #define YEAR_TOO_LATE 10001
 #define YEAR_TOO_EARLY (-4714)
 
-/* RULES 3: an instant is finite and lies before year 10000; what names it in the message. */
+/* doc/rules.md 3: an instant is finite and lies before year 10000; what names it in the message. */
 void
 check_instant(TimestampTz at, const char *what)
 {
@@ -45,7 +45,7 @@ interval_text(const Interval *every)
 }
 
 /*
- * RULES 3: a positive number of whole months or of whole days (a week is 7
+ * doc/rules.md 3: a positive number of whole months or of whole days (a week is 7
  * days).  Raises invalid_interval.
  */
 void
@@ -178,7 +178,7 @@ instant_on_day(int64 julian, int64 time, pg_tz *tz)
 
 /*
  * Month, counted from year 0, of the latest local midnight of billing_day, clamped
- * to its month, that is not after start (RULES 3).
+ * to its month, that is not after start (doc/rules.md 3).
  */
 static int64
 billing_month(TimestampTz start, pg_tz *tz, int billing_day)
@@ -192,7 +192,7 @@ billing_month(TimestampTz start, pg_tz *tz, int billing_day)
 	return instant_in_month(month, billing_day, 0, tz) <= start ? month : month - 1;
 }
 
-/* RULES 3: 1 to 31.  Raises invalid_argument. */
+/* doc/rules.md 3: 1 to 31.  Raises invalid_argument. */
 void
 check_billing_day(int billing_day)
 {
@@ -204,7 +204,7 @@ check_billing_day(int billing_day)
 						   "in shorter months the last day stands for it.")));
 }
 
-/* The anchor that a billing day gives a subscription: RULES 3. */
+/* The anchor that a billing day gives a subscription: doc/rules.md 3. */
 TimestampTz
 schedule_anchor(TimestampTz start, const char *time_zone, int billing_day)
 {
@@ -361,7 +361,7 @@ proration_basis(const char *name)
 			 errdetail("The bases that measure a length are day, second and 30/360.")));
 }
 
-/* RULES 4: the place of an instant on a calendar of months of 30 days. */
+/* doc/rules.md 4: the place of an instant on a calendar of months of 30 days. */
 static int64
 commercial_day(TimestampTz at, pg_tz *tz)
 {
@@ -373,7 +373,7 @@ commercial_day(TimestampTz at, pg_tz *tz)
 }
 
 /*
- * Length of [from, to) for a share of a period (RULES 4): local days,
+ * Length of [from, to) for a share of a period (doc/rules.md 4): local days,
  * microseconds, or local days of a year of 360.  Only lengths of one basis
  * compare.
  */

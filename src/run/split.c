@@ -1,6 +1,6 @@
 /*
  * split.c
- *		Pieces cut where a tax rate changes inside them (RULES 6, split).
+ *		Pieces cut where a tax rate changes inside them (doc/rules.md 6, split).
  *
  * Only tax classes with tax point split do that.  Tax is not part of the terms
  * of a charge: what was charged already keeps the cuts it was charged with,

@@ -1,4 +1,4 @@
--- What is charged, when and how much: one small account per rule (RULES: periods, the difference).
+-- What is charged, when and how much: one small account per rule (doc/rules.md 3 and 4).
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS billing;

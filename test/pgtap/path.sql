@@ -1,4 +1,4 @@
--- The dates and order of runs do not matter: random lives, billed at random, cost what one last run charges (RULES 4, P8).
+-- The dates and order of runs do not matter: random lives, billed at random, cost what one last run charges (doc/rules.md 4, P8).
 SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS billing;

@@ -1,4 +1,4 @@
--- Path independence (RULES P8): whatever the order and the dates of runs, a life cycle ends with the same
+-- Path independence (doc/rules.md P8): whatever the order and the dates of runs, a life cycle ends with the same
 -- charges per key as the same life cycle billed once at the end.
 --
 -- Each cycle is played on two accounts: one is billed at random moments, also going backwards, with corrections

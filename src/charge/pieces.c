@@ -60,7 +60,6 @@ level_of(const Terms *terms)
 typedef struct Stretch
 {
 	TimestampTz start;
-	TimestampTz end;			/* set when all changes are applied */
 	TimestampTz since;			/* instant of the change that made it */
 	const Terms *terms;			/* NULL: not live */
 } Stretch;
@@ -76,7 +75,7 @@ typedef struct Fold
 static void
 fold_add(Fold *fold, TimestampTz start, TimestampTz since, const Terms *terms)
 {
-	fold->stretches[fold->count++] = (Stretch) {.start = start, .since = since, .terms = terms};
+	fold->stretches[fold->count++] = (Stretch) {start, since, terms};
 }
 
 /* The side that a change takes: a rise that of the price it goes to, a fall that of the price it leaves. */
@@ -126,45 +125,6 @@ fold_change(Fold *fold, TimestampTz at, const Terms *terms)
 	}
 }
 
-/* Is there anything to measure by the basis of its price? */
-static bool
-has_length(const Fold *fold, const Stretch *stretch)
-{
-	const Price *price = stretch->terms ? stretch->terms->price : NULL;
-
-	return price == NULL || price->aggregation != AGGREGATE_NONE ||
-		proration_length(price->basis, stretch->start, stretch->end, fold->item->schedule.tz) > 0;
-}
-
-/*
- * Leaves out what has no length, which makes no row and no line (RULES 4, P7).
- * What follows it takes its place, so that the first piece of a period is due
- * as such; where the same terms lie on both sides, they are one piece.
- */
-static void
-fold_close(Fold *fold, TimestampTz period_end)
-{
-	TimestampTz since = DT_NOEND;
-	int			count = 0;
-
-	for (int i = 0; i < fold->count; i++)
-	{
-		Stretch		stretch = fold->stretches[i];
-
-		stretch.end = i + 1 < fold->count ? fold->stretches[i + 1].start : period_end;
-		since = Min(since, stretch.since);
-		if (!has_length(fold, &stretch))
-			continue;
-		stretch.since = since;
-		since = DT_NOEND;
-		if (count > 0 && same_terms(fold->stretches[count - 1].terms, stretch.terms))
-			fold->stretches[count - 1].end = stretch.end;
-		else
-			fold->stretches[count++] = stretch;
-	}
-	fold->count = count;
-}
-
 /* All stretches of an aligned period. */
 static Fold
 fold_period(const SubscriptionItem *item, TimestampTz period_start, TimestampTz period_end)
@@ -184,7 +144,6 @@ fold_period(const SubscriptionItem *item, TimestampTz period_start, TimestampTz 
 	}
 	if (item->end > Max(period_start, item->start) && item->end < period_end)
 		fold_change(&fold, item->end, NULL);
-	fold_close(&fold, period_end);
 	return fold;
 }
 
@@ -254,6 +213,14 @@ piece_due(const Piece *piece)
 	return with_next_regular(item, piece->since);
 }
 
+/* A part without a length by its price's basis makes no row and no line. */
+static bool
+has_length(const Piece *piece)
+{
+	return piece->price->aggregation != AGGREGATE_NONE || piece->whole ||
+		proration_length(piece->price->basis, piece->start, piece->end, piece->item->schedule.tz) > 0;
+}
+
 /* Adds the pieces of period n, not rated. */
 void
 period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
@@ -273,8 +240,10 @@ period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
 		piece.quantity = terms->quantity;
 		piece.start = fold.stretches[i].start;
 		piece.since = fold.stretches[i].since;
-		piece.end = fold.stretches[i].end;
+		piece.end = i + 1 < fold.count ? fold.stretches[i + 1].start : period_end;
 		piece.whole = piece.start == period_start && piece.end == period_end;
+		if (!has_length(&piece))
+			continue;
 		piece.due = piece_due(&piece);
 		piece_list_add(list, &piece);
 	}

@@ -6,9 +6,8 @@
  */
 #include "postgres.h"
 
-#include "charge/charge.h"
+#include "charge/stretches.h"
 #include "lib/amount.h"
-#include "lib/num.h"
 
 /* One calendar month later on the wall of the zone. */
 static TimestampTz
@@ -19,132 +18,6 @@ one_month_after(TimestampTz at, pg_tz *tz)
 
 	schedule_init(&schedule, at, &month, pg_get_timezone_name(tz), 0);
 	return schedule_start(&schedule, 1);
-}
-
-/* Are both absent, or the same number? */
-bool
-same_numeric(Numeric a, Numeric b)
-{
-	return a == NULL || b == NULL ? a == b : num_cmp(a, b) == 0;
-}
-
-/* The terms in force at an instant; NULL where the item is not live. */
-static const Terms *
-terms_at(const SubscriptionItem *item, TimestampTz at)
-{
-	int			i = item->nterms - 1;
-
-	if (at < item->start || at >= item->end)
-		return NULL;
-	while (i > 0 && item->terms[i].from > at)
-		i--;
-	return &item->terms[i];
-}
-
-static bool
-same_terms(const Terms *a, const Terms *b)
-{
-	if (a == NULL || b == NULL)
-		return a == b;
-	return a == b || (a->price == b->price && same_numeric(a->quantity, b->quantity));
-}
-
-/* The charge of a whole period; zero where the item is not live. */
-static Numeric
-level_of(const Terms *terms)
-{
-	return terms == NULL ? num_from_int(0) : scheme_charge(terms->price->scheme, terms->quantity);
-}
-
-/* Stretches of a period while its changes are applied in time order. */
-typedef struct Stretch
-{
-	TimestampTz start;
-	TimestampTz since;			/* instant of the change that made it */
-	const Terms *terms;			/* NULL: not live */
-} Stretch;
-
-typedef struct Fold
-{
-	const SubscriptionItem *item;
-	TimestampTz period_start;
-	Stretch    *stretches;
-	int			count;
-} Fold;
-
-static void
-fold_add(Fold *fold, TimestampTz start, TimestampTz since, const Terms *terms)
-{
-	fold->stretches[fold->count++] = (Stretch) {start, since, terms};
-}
-
-/* The side that a change takes: a rise that of the price it goes to, a fall that of the price it leaves. */
-static ProrationSide
-side_of_change(const Fold *fold, const Terms *force, TimestampTz at, const Terms *terms)
-{
-	const SubscriptionItem *item = fold->item;
-	int			order = num_cmp(level_of(terms), level_of(force));
-
-	if (order < 0)
-		return force->price->credit_side;
-	if (order == 0)
-		return SIDE_PRORATE;
-	if (force == NULL && at == item->start && at == item->subscription->start && item->subscription->first_period_set)
-		return item->subscription->first_period;
-	return terms->price->charge_side;
-}
-
-/*
- * Applies a change inside the period: ignored until the period ends, counting
- * from its start, or from its instant (doc/rules.md 4, proration).  It is judged
- * against the level in force after the earlier changes.
- */
-static void
-fold_change(Fold *fold, TimestampTz at, const Terms *terms)
-{
-	const Terms *force = fold->stretches[fold->count - 1].terms;
-
-	if (same_terms(force, terms))
-		return;
-	if (fold->item->price->aggregation != AGGREGATE_NONE)
-	{
-		fold_add(fold, at, at, terms);
-		return;
-	}
-	switch (side_of_change(fold, force, at, terms))
-	{
-		case SIDE_NONE:
-			break;
-		case SIDE_FULL:
-			fold->count = 0;
-			fold_add(fold, fold->period_start, at, terms);
-			break;
-		case SIDE_PRORATE:
-			fold_add(fold, at, at, terms);
-			break;
-	}
-}
-
-/* All stretches of an aligned period. */
-static Fold
-fold_period(const SubscriptionItem *item, TimestampTz period_start, TimestampTz period_end)
-{
-	Fold		fold = {.item = item, .period_start = period_start};
-
-	fold.stretches = palloc(sizeof(Stretch) * (item->nterms + 3));
-	fold_add(&fold, period_start, period_start, terms_at(item, period_start));
-	if (item->start > period_start && item->start < period_end)
-		fold_change(&fold, item->start, terms_at(item, item->start));
-	for (int i = 1; i < item->nterms; i++)
-	{
-		TimestampTz at = item->terms[i].from;
-
-		if (at > Max(period_start, item->start) && at < Min(period_end, item->end))
-			fold_change(&fold, at, &item->terms[i]);
-	}
-	if (item->end > Max(period_start, item->start) && item->end < period_end)
-		fold_change(&fold, item->end, NULL);
-	return fold;
 }
 
 /* Does a period of the item have its regular charge? */
@@ -213,14 +86,6 @@ piece_due(const Piece *piece)
 	return with_next_regular(item, piece->since);
 }
 
-/* A part without a length by its price's basis makes no row and no line. */
-static bool
-has_length(const Piece *piece)
-{
-	return piece->price->aggregation != AGGREGATE_NONE || piece->whole ||
-		proration_length(piece->price->basis, piece->start, piece->end, piece->item->schedule.tz) > 0;
-}
-
 /* Adds the pieces of period n, not rated. */
 void
 period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
@@ -240,10 +105,8 @@ period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
 		piece.quantity = terms->quantity;
 		piece.start = fold.stretches[i].start;
 		piece.since = fold.stretches[i].since;
-		piece.end = i + 1 < fold.count ? fold.stretches[i + 1].start : period_end;
+		piece.end = fold.stretches[i].end;
 		piece.whole = piece.start == period_start && piece.end == period_end;
-		if (!has_length(&piece))
-			continue;
 		piece.due = piece_due(&piece);
 		piece_list_add(list, &piece);
 	}

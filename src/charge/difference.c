@@ -189,6 +189,46 @@ is_unchanged(const LiveCharge *live, Piece *const *parts, int nparts)
 }
 
 /*
+ * When a piece is charged: when it is due, or at once where that is wanted of
+ * what has begun inside its period in advance, or ended inside it in arrears.
+ */
+static TimestampTz
+charge_due(const Key *key, const Piece *piece)
+{
+	const Window *window = key->window;
+	bool		prorated = piece->item->price->advance
+		? piece->since > piece->period_start && piece->since <= window->horizon
+		: piece->end < piece->period_end && piece->end <= window->horizon;
+
+	return window->early && prorated ? Min(piece->due, window->horizon) : piece->due;
+}
+
+/* Do live rows keep nothing of the piece, so that it is charged anew? */
+static bool
+is_new(const Key *key, const Piece *piece)
+{
+	for (int i = 0; i < key->nlive; i++)
+		if (!is_nothing(&key->live[i]) && keeps(&key->live[i], piece))
+			return false;
+	return true;
+}
+
+/*
+ * The first due instant of what is charged anew in a range; DT_NOBEGIN where
+ * nothing is.  What makes room for a later charge is not given back before it.
+ */
+static TimestampTz
+replaced_at(const Key *key, TimestampTz start, TimestampTz end)
+{
+	TimestampTz due = DT_NOEND;
+
+	for (int i = 0; i < key->npieces; i++)
+		if (key->pieces[i].start < end && key->pieces[i].end > start && is_new(key, &key->pieces[i]))
+			due = Min(due, charge_due(key, &key->pieces[i]));
+	return due == DT_NOEND ? DT_NOBEGIN : due;
+}
+
+/*
  * Compares a live row with the pieces that keep its terms.  extra is added to
  * what remains, so that human credits are not given twice.
  */
@@ -218,9 +258,9 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 	if (extra > 0 && delta.amount == 0)
 		return;
 	delta.correction = true;
-	delta.due = key->correction_due;
 	delta.quantity = correction_quantity(&delta);
 	set_range(&delta, live, parts, nparts);
+	delta.due = Max(key->correction_due, replaced_at(key, delta.start, delta.end));
 	delta.rows = palloc(sizeof(ChargeRow) * (nparts + 1));
 	for (int i = 0; i < nparts; i++)
 		delta.rows[delta.nrows++] = row_of(key, parts[i]);
@@ -236,18 +276,21 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 	emit(key, &delta, list);
 }
 
-/* Charges a piece that no live row keeps, when it is due. */
+/*
+ * Charges a piece that no live row keeps, when it is due.  One that is due later
+ * where a row begins, if only of nothing, must find that row then.
+ */
 static void
 charge_piece(Key *key, const Piece *piece, DeltaList *list)
 {
-	const Window *window = key->window;
 	Delta		delta = delta_of_key(key, piece, row_at(key, piece->start));
-	TimestampTz due = piece->due;
+	TimestampTz due = charge_due(key, piece);
 
-	if (window->early && piece->since > piece->period_start && piece->since <= window->horizon)
-		due = Min(due, window->horizon);
-	if (due > window->horizon)
+	if (due > key->window->horizon)
+	{
+		list->postponed = list->postponed || delta.live != NULL;
 		return;
+	}
 	note_early(key, piece, list);
 	delta.amount = piece->amount;
 	delta.quantity = piece->quantity;

@@ -37,7 +37,7 @@ BEGIN
      WHERE x.account_id = effective_instant.subscription_id >> 24 AND x.subscription_id = effective_instant.subscription_id;
     period := billing.nth_period(v.anchor, v.every, billing_internal.period_at(v.anchor, v.every, v.time_zone, v.billing_day, effective_at),
                                  v.time_zone, v.billing_day);
-    RETURN CASE WHEN lower(period) = effective_at THEN effective_at ELSE upper(period) END;
+    RETURN upper(period);
 END $$;
 COMMENT ON FUNCTION billing_internal.effective_instant(bigint, timestamptz, boolean) IS 'the instant that effective_at and at_period_end name';
 
@@ -64,23 +64,29 @@ END $$;
 COMMENT ON FUNCTION billing_internal.after_change(bigint, timestamptz, timestamptz, boolean) IS
     'notes an edit and, where wanted, bills the account as of the moment of the call';
 
--- Refuses a price that an item of the subscription cannot have; returns the version for an instant.
-CREATE FUNCTION billing_internal.check_item_price(subscription_id bigint, price text, quantity numeric, at timestamptz) RETURNS int
+-- Refuses a price that an item of the subscription cannot have; returns the version for an instant.  A price that
+-- is not named but stays may be archived.
+CREATE FUNCTION billing_internal.check_item_price(subscription_id bigint, price text, quantity numeric, at timestamptz, named boolean) RETURNS int
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p billing.price;
     every interval;
     currency text;
+    result CONSTANT int := (SELECT v.version FROM billing.price_version v WHERE v.price = check_item_price.price AND v.valid_from <= at
+                             ORDER BY v.valid_from DESC LIMIT 1);
 BEGIN
     SELECT * INTO p FROM billing.price x WHERE x.code = check_item_price.price;
     IF NOT FOUND THEN
         PERFORM billing_internal.fail('unknown_price', format('price "%s" does not exist', price));
+    ELSIF named AND p.archived_at <= now() THEN
+        PERFORM billing_internal.fail('archived_object', format('price "%s" is archived', price));
+    ELSIF named AND result IS NULL THEN
+        PERFORM billing_internal.fail('unknown_price', format('price "%s" has no scheme that is valid at %s', price, at), NULL,
+                                      'Name a later instant, or create a version with billing.create_price_version().');
     END IF;
     SELECT v.every, a.currency INTO STRICT every, currency FROM billing.schedule_version v JOIN billing.account a USING (account_id)
      WHERE v.account_id = check_item_price.subscription_id >> 24 AND v.subscription_id = check_item_price.subscription_id;
-    IF p.archived_at <= now() THEN
-        PERFORM billing_internal.fail('archived_object', format('price "%s" is archived', price));
-    ELSIF p.currency <> currency THEN
+    IF p.currency <> currency THEN
         PERFORM billing_internal.fail('currency_mismatch', format('price "%s" is in %s, the account pays in %s', price, p.currency, currency));
     ELSIF p.meter IS NOT NULL AND quantity IS NOT NULL THEN
         PERFORM billing_internal.fail('invalid_item', format('price "%s" is metered and takes no quantity', price));
@@ -91,16 +97,16 @@ BEGIN
         PERFORM billing_internal.fail('invalid_interval', format('interval of price "%s" is not a multiple of %s', price, every),
                                       'The periods of all items are whole multiples of the subscription''s.');
     END IF;
-    RETURN (SELECT v.version FROM billing.price_version v WHERE v.price = p.code AND v.valid_from <= at ORDER BY v.valid_from DESC LIMIT 1);
+    RETURN result;
 END $$;
-COMMENT ON FUNCTION billing_internal.check_item_price(bigint, text, numeric, timestamptz) IS
+COMMENT ON FUNCTION billing_internal.check_item_price(bigint, text, numeric, timestamptz, boolean) IS
     'refuses a price that an item of the subscription cannot have; returns the version for an instant';
 
 CREATE FUNCTION billing_internal.insert_item(subscription_id bigint, price text, quantity numeric, at timestamptz, metadata jsonb, reason text)
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     account CONSTANT bigint := subscription_id >> 24;
-    price_version CONSTANT int := billing_internal.check_item_price(subscription_id, price, quantity, at);
+    price_version CONSTANT int := billing_internal.check_item_price(subscription_id, price, quantity, at, true);
     result CONSTANT bigint := billing_internal.next_id(account);
 BEGIN
     INSERT INTO billing.subscription_item (account_id, id, subscription_id, start_at, metadata)
@@ -147,9 +153,11 @@ DECLARE
     subscription CONSTANT bigint := billing_internal.lock_item(item_id);
     at CONSTANT timestamptz := billing_internal.effective_instant(subscription, effective_at, at_period_end);
     i billing.subscription_item;
+    s billing.subscription;
 BEGIN
     SELECT * INTO STRICT i FROM billing.subscription_item x WHERE x.account_id = item_id >> 24 AND x.id = item_id;
-    IF at < i.start_at OR at > i.end_at THEN
+    SELECT * INTO STRICT s FROM billing.subscription x WHERE x.account_id = item_id >> 24 AND x.id = subscription;
+    IF at < i.start_at OR at > least(i.end_at, s.end_at, s.canceled_at) THEN
         PERFORM billing_internal.fail('wrong_subscription_state', format('item %s is not live at %s', item_id, at));
     END IF;
     UPDATE billing.subscription_item x SET end_at = at WHERE x.account_id = item_id >> 24 AND x.id = item_id;
@@ -175,7 +183,7 @@ BEGIN
     SELECT p.* INTO STRICT now_price FROM billing.item_version v JOIN billing.price p ON p.code = v.price
      WHERE v.account_id = account AND v.item_id = insert_item_version.item_id AND v.valid_from <= at
      ORDER BY v.valid_from DESC, v.version DESC LIMIT 1;
-    new_version := billing_internal.check_item_price(i.subscription_id, coalesce(price, now_price.code), quantity, at);
+    new_version := billing_internal.check_item_price(i.subscription_id, coalesce(price, now_price.code), quantity, at, price IS NOT NULL);
     SELECT * INTO STRICT new_price FROM billing.price p WHERE p.code = coalesce(insert_item_version.price, now_price.code);
     IF (new_price.every, new_price.timing, new_price.meter) IS DISTINCT FROM (now_price.every, now_price.timing, now_price.meter) THEN
         PERFORM billing_internal.fail('invalid_item', format('price "%s" cannot succeed price "%s"', new_price.code, now_price.code),
@@ -250,6 +258,7 @@ CREATE FUNCTION billing_internal.undo_cancellation(subscription_id bigint, effec
 DECLARE
     canceled timestamptz;
 BEGIN
+    PERFORM billing_internal.check_instant(coalesce(effective_at, now()), 'effective_at');
     PERFORM billing_internal.lock_subscription(subscription_id);
     SELECT s.canceled_at INTO STRICT canceled FROM billing.subscription s
      WHERE s.account_id = subscription_id >> 24 AND s.id = undo_cancellation.subscription_id;

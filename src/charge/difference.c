@@ -196,9 +196,9 @@ static TimestampTz
 charge_due(const Key *key, const Piece *piece)
 {
 	const Window *window = key->window;
-	bool		prorated = piece->item->price->advance
-		? piece->since > piece->period_start && piece->since <= window->horizon
-		: piece->end < piece->period_end && piece->end <= window->horizon;
+	bool		prorated = (piece->item->price->advance
+							? piece->since > piece->period_start && piece->since <= window->horizon
+							: piece->end < piece->period_end && piece->end <= window->horizon);
 
 	return window->early && prorated ? Min(piece->due, window->horizon) : piece->due;
 }

@@ -86,8 +86,8 @@ read_tier(PriceScheme *scheme, int i, const JsonbValue *value)
 {
 	PriceTier  *below = i > 0 ? &scheme->tiers[i - 1] : NULL;
 	SchemeObject object = {.model = scheme->model, .tier = i + 1};
-	bool		graduated = scheme->model == MODEL_GRADUATED ||
-		scheme->model == MODEL_GRADUATED_PERCENTAGE;
+	bool		graduated = (scheme->model == MODEL_GRADUATED ||
+							 scheme->model == MODEL_GRADUATED_PERCENTAGE);
 
 	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
 		invalid_scheme("Tier %d must be an object.", i + 1);

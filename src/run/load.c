@@ -104,15 +104,17 @@ push_member(JsonbParseState **state, char *name, JsonbValue *value)
 static void
 push_text(JsonbParseState **state, char *name, int row, int column)
 {
+	JsonbValue	member = {.type = jbvString};
 	bool		isnull;
 	Datum		value = query_datum(row, column, &isnull);
-	text	   *string = isnull ? NULL : DatumGetTextPP(value);
+	text	   *string;
 
-	if (!isnull)
-		push_member(state, name, &(JsonbValue)
-	{
-		.type = jbvString, .val.string = {.len = VARSIZE_ANY_EXHDR(string), .val = VARDATA_ANY(string)}
-	});
+	if (isnull)
+		return;
+	string = DatumGetTextPP(value);
+	member.val.string.len = VARSIZE_ANY_EXHDR(string);
+	member.val.string.val = VARDATA_ANY(string);
+	push_member(state, name, &member);
 }
 
 /* Adds a jsonb column that is not empty. */
@@ -120,12 +122,13 @@ static void
 push_jsonb(JsonbParseState **state, char *name, int row, int column)
 {
 	Jsonb	   *json = DatumGetJsonbP(query_value(row, column));
+	JsonbValue	member = {.type = jbvBinary};
 
-	if (JB_ROOT_COUNT(json) > 0)
-		push_member(state, name, &(JsonbValue)
-	{
-		.type = jbvBinary, .val.binary = {.len = VARSIZE(json) - VARHDRSZ, .data = &json->root}
-	});
+	if (JB_ROOT_COUNT(json) == 0)
+		return;
+	member.val.binary.len = VARSIZE(json) - VARHDRSZ;
+	member.val.binary.data = &json->root;
+	push_member(state, name, &member);
 }
 
 /* The buyer as documents copy it; what is null or empty is left out. */

@@ -195,12 +195,13 @@ static KeyedRows
 load_subscriptions(const AccountBatch *batch, const RunContext *run, const KeyedRows *calendars)
 {
 	static SpiQuery query = {
-		.text = "SELECT x.id, x.start_at, least(x.end_at, x.canceled_at), x.purchase_order, x.metadata" OF_BATCH("subscription",
-			" AND (coalesce(least(t.end_at, t.canceled_at), 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
-			"  JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
-			"  JOIN billing.price p ON p.code = v.price"
-			"  WHERE i.account_id = t.account_id AND i.subscription_id = t.id AND p.timing = 'arrears'"
-			"   AND p.proration_credit = 'none' AND least(t.end_at, t.canceled_at) + p.every > $3))"),
+		.text = "SELECT x.id, x.start_at, least(x.end_at, x.canceled_at), x.purchase_order, x.metadata"
+		OF_BATCH("subscription",
+				 " AND (coalesce(least(t.end_at, t.canceled_at), 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
+				 "  JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
+				 "  JOIN billing.price p ON p.code = v.price"
+				 "  WHERE i.account_id = t.account_id AND i.subscription_id = t.id AND p.timing = 'arrears'"
+				 "   AND p.proration_credit = 'none' AND least(t.end_at, t.canceled_at) + p.every > $3))"),
 		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID}
 	};
 	TimestampTz low = DT_NOEND;

@@ -108,7 +108,7 @@ help:
 #: make demo                  three months of a small internet provider
 #: make demo-psql             the same, then psql on it
 #: make bench                 benchmarks, ratios measured in one run
-#: make format                clang-format over the C files;  make check-format only tells
+#: make format                pgindent's format for the C files;  make check-format only tells
 #:   PG_CONFIG=...            the server to build for and to test with (14 to 18)
 #:   NO_INSTALL=1             install no package
 #:   ASSERTIONS=1             compile the extension's assertions in
@@ -120,10 +120,11 @@ help:
 
 # --- Source format ---
 
-CLANG_FORMAT ?= clang-format
+# Data has the format of its source.
+FORMATTED = $(filter-out %_data.h,$(C_FILES) $(H_FILES))
 
 format:
-	$(CLANG_FORMAT) -i $(C_FILES) $(H_FILES)
+	sh $(SOURCE)/test/bin/format.sh $(FORMATTED)
 
 check-format:
-	$(CLANG_FORMAT) --dry-run -Werror $(C_FILES) $(H_FILES)
+	sh $(SOURCE)/test/bin/format.sh --check $(FORMATTED)

@@ -18,7 +18,8 @@ typedef struct Piece
 	TimestampTz period_end;
 	TimestampTz start;			/* the piece */
 	TimestampTz end;
-	TimestampTz since;			/* the change that made it; later than start where it counts from the period's */
+	TimestampTz since;			/* the change that made it; later than start where it counts from
+								 * the period's */
 	bool		whole;			/* the whole level, whatever its length */
 	TimestampTz due;
 	Numeric		quantity;		/* rated; of metered items set from usage */

@@ -49,7 +49,10 @@ level_of(const Terms *terms)
 static void
 fold_add(Fold *fold, TimestampTz start, TimestampTz since, const Terms *terms)
 {
-	fold->stretches[fold->count++] = (Stretch) {.start = start, .since = since, .terms = terms};
+	fold->stretches[fold->count++] = (Stretch)
+	{
+		.start = start, .since = since, .terms = terms
+	};
 }
 
 /* The side that a change takes: a rise that of the price it goes to, a fall that of the price it leaves. */

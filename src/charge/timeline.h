@@ -81,7 +81,7 @@ struct Subscription
 	bool		first_period_set;	/* ... where this is set */
 	char	   *purchase_order; /* or NULL */
 	Jsonb	   *metadata;
-	SubscriptionItem	   *items;
+	SubscriptionItem *items;
 	int			nitems;
 };
 

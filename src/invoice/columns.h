@@ -59,19 +59,34 @@
 	X(price_version, INT4OID, false) X(invoice_id, INT8OID, false) X(line_no, INT4OID, false)
 
 #define X(name, type, sealed) HEADER_##name,
-typedef enum HeaderColumn {HEADER_COLUMNS(X) HEADER_COUNT} HeaderColumn;
+typedef enum HeaderColumn
+{
+	HEADER_COLUMNS(X) HEADER_COUNT
+}			HeaderColumn;
 #undef X
 #define X(name, type, sealed) LINE_##name,
-typedef enum LineColumn {LINE_COLUMNS(X) LINE_COUNT} LineColumn;
+typedef enum LineColumn
+{
+	LINE_COLUMNS(X) LINE_COUNT
+}			LineColumn;
 #undef X
 #define X(name, type, sealed) TAX_##name,
-typedef enum TaxColumn {TAX_COLUMNS(X) TAX_COUNT} TaxColumn;
+typedef enum TaxColumn
+{
+	TAX_COLUMNS(X) TAX_COUNT
+}			TaxColumn;
 #undef X
 #define X(name, type, sealed) SEAL_##name,
-typedef enum SealColumn {SEAL_COLUMNS(X) SEAL_COUNT} SealColumn;
+typedef enum SealColumn
+{
+	SEAL_COLUMNS(X) SEAL_COUNT
+}			SealColumn;
 #undef X
 #define X(name, type, sealed) CHARGE_##name,
-typedef enum ChargeColumn {CHARGE_COLUMNS(X) CHARGE_COUNT} ChargeColumn;
+typedef enum ChargeColumn
+{
+	CHARGE_COLUMNS(X) CHARGE_COUNT
+}			ChargeColumn;
 #undef X
 
 extern const Column header_columns[HEADER_COUNT];

@@ -29,7 +29,10 @@ static Row
 row_begin(const AccountTerms *terms, Datum *values, bool *nulls, int count)
 {
 	memset(nulls, true, count);
-	return (Row) {.values = values, .nulls = nulls, .minor_units = terms->minor_units};
+	return (Row)
+	{
+		.values = values, .nulls = nulls, .minor_units = terms->minor_units
+	};
 }
 
 static inline void

@@ -240,7 +240,10 @@ credit_note_totals(Document *document, CorrectionHistory *history)
 		if (sum <= 0)
 			continue;
 		origin->credited += sum;
-		document->allocations[document->nallocations++] = (CreditAllocation) {origin->id, sum};
+		document->allocations[document->nallocations++] = (CreditAllocation)
+		{
+			origin->id, sum
+		};
 	}
 	for (int i = 0; i < document->ntaxes; i++)
 	{

@@ -256,4 +256,3 @@ read_model(JsonbContainer *json)
 	invalid_scheme("Model \"%s\" is not known; it is one of %s.",
 				   pnstrdup(value.val.string.val, value.val.string.len), MODEL_NAMES);
 }
-

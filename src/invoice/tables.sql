@@ -25,7 +25,6 @@ CREATE TABLE IF NOT EXISTS billing.invoice_header ( -- documents: invoices and c
     seller jsonb NOT NULL, -- name, country, address, tax ids of the entity at that time
     buyer jsonb NOT NULL, -- name, country, address, tax ids, email of the account at that time
     metadata jsonb NOT NULL DEFAULT '{}', -- metadata of account and subscriptions at that time
-    finalize_after timestamptz, -- draft: not finalised before
     CONSTRAINT invoice_header_key PRIMARY KEY (account_id, id),
     CONSTRAINT invoice_header_id_check CHECK (id >> 24 = account_id),
     CONSTRAINT invoice_header_total_check CHECK (total = net_total + tax_total),

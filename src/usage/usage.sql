@@ -37,11 +37,36 @@ BEGIN
         END IF;
         RETURN false;
     END IF;
+    at := coalesce(at, now());
+    PERFORM billing_internal.check_usage(subscription_id, meter, event_key, at);
     INSERT INTO billing.usage_event (account_id, event_key, subscription_id, meter, at, quantity, properties)
-    VALUES (account, event_key, subscription_id, meter, coalesce(at, now()), quantity, properties);
+    VALUES (account, event_key, subscription_id, meter, at, quantity, properties);
+    UPDATE billing.account_state s SET recompute_from = least(s.recompute_from, record_usage.at)
+     WHERE s.account_id = account AND record_usage.at < s.billed_through;
     RETURN true;
 END $$;
 COMMENT ON FUNCTION billing_internal.record_usage(bigint, text, text, numeric, timestamptz, jsonb) IS 'body of billing.record_usage';
+
+-- Refuses an event that no item would ever charge.
+CREATE FUNCTION billing_internal.check_usage(subscription_id bigint, meter text, event_key text, at timestamptz) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    live boolean := (
+        SELECT bool_or(check_usage.at >= i.start_at AND check_usage.at < coalesce(least(i.end_at, s.end_at, s.canceled_at), 'infinity'))
+          FROM billing.subscription s
+          JOIN billing.subscription_item i ON i.account_id = s.account_id AND i.subscription_id = s.id
+          JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id
+          JOIN billing.price p ON p.code = v.price AND p.meter = check_usage.meter
+         WHERE s.account_id = check_usage.subscription_id >> 24 AND s.id = check_usage.subscription_id);
+BEGIN
+    IF live IS NULL THEN
+        PERFORM billing_internal.fail('unknown_meter', format('subscription %s has no item on meter "%s"', subscription_id, meter));
+    ELSIF NOT live THEN
+        PERFORM billing_internal.fail('usage_outside_subscription',
+            format('usage event "%s" lies outside the life of subscription %s', event_key, subscription_id));
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_usage(bigint, text, text, timestamptz) IS 'refuses a usage event that no item would ever charge';
 
 CREATE FUNCTION billing.record_usages(events jsonb) RETURNS int
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';

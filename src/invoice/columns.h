@@ -61,31 +61,31 @@
 typedef enum HeaderColumn
 {
 	HEADER_COLUMNS(X) HEADER_COUNT
-}			HeaderColumn;
+} HeaderColumn;
 #undef X
 #define X(name, type, sealed) LINE_##name,
 typedef enum LineColumn
 {
 	LINE_COLUMNS(X) LINE_COUNT
-}			LineColumn;
+} LineColumn;
 #undef X
 #define X(name, type, sealed) TAX_##name,
 typedef enum TaxColumn
 {
 	TAX_COLUMNS(X) TAX_COUNT
-}			TaxColumn;
+} TaxColumn;
 #undef X
 #define X(name, type, sealed) SEAL_##name,
 typedef enum SealColumn
 {
 	SEAL_COLUMNS(X) SEAL_COUNT
-}			SealColumn;
+} SealColumn;
 #undef X
 #define X(name, type, sealed) CHARGE_##name,
 typedef enum ChargeColumn
 {
 	CHARGE_COLUMNS(X) CHARGE_COUNT
-}			ChargeColumn;
+} ChargeColumn;
 #undef X
 
 extern const Column header_columns[HEADER_COUNT];

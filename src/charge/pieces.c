@@ -129,14 +129,15 @@ piece_list_add(PieceList *list, const Piece *piece)
 /*
  * Is a piece to be looked at?  When it became due since the last run, or while
  * its period or its due instant lies after the earliest edit (P6).  Of edited
- * periods also what is not due yet, since it may be charged already.
+ * periods also what is not due yet, since it may be charged already, and so where
+ * what has begun is charged at once.
  */
 static bool
 in_window(const Piece *piece, const Window *window)
 {
 	if (Max(piece->period_end, piece->due) > window->recompute_from)
 		return true;
-	return piece->due > window->billed_through && piece->due <= window->horizon;
+	return piece->due > window->billed_through && (piece->due <= window->horizon || window->early);
 }
 
 /*

@@ -228,7 +228,7 @@ bill_range(BillRun *run, int64 *ids, int count, bool wait)
 	bill_range(run, ids + count / 2, count - count / 2, wait);
 }
 
-/* The first column of the last result as ids. */
+/* The first column of the last result as ids; frees it, as the run's connection outlives the batch. */
 static int64 *
 result_ids(int count)
 {
@@ -236,6 +236,7 @@ result_ids(int count)
 
 	for (int i = 0; i < count; i++)
 		ids[i] = query_int64(i, 1, 0);
+	SPI_freetuptable(SPI_tuptable);
 	return ids;
 }
 
@@ -282,6 +283,7 @@ bill_next_batch(BillRun *run)
 	Datum		values[4];
 	char		nulls[4] = "    ";
 	Datum		key[2] = {Int64GetDatum(run->id)};
+	int64	   *ids;
 	int			count;
 
 	if (query_run1(&claim, false, Int64GetDatum(run->id)) == 0)
@@ -290,9 +292,11 @@ bill_next_batch(BillRun *run)
 	due_arguments(run, values, nulls);
 	values[2] = query_value(0, 2);
 	values[3] = query_value(0, 3);
+	SPI_freetuptable(SPI_tuptable);
 	count = (int) query_run(&members, values, nulls, false);
+	ids = result_ids(count);
 	if (count > 0)
-		bill_range(run, result_ids(count), count, false);
+		bill_range(run, ids, count, false);
 	(void) query_run(&finish, key, NULL, false);
 	report_progress(run, "billing");
 	return true;

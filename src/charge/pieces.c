@@ -215,14 +215,15 @@ subscription_pieces(const Subscription *sub, const Window *window, PieceList *li
 			add_period(&period, window, list);
 		}
 	}
+	if (period.pieces != NULL)
+		pfree(period.pieces);
 }
 
-/* The first due instant of the item's pieces after the given one; DT_NOEND: none. */
+/* The first due instant of the item's pieces after the given one; DT_NOEND: none.  period is scratch. */
 static TimestampTz
-item_next_due(const SubscriptionItem *item, TimestampTz after)
+item_next_due(const SubscriptionItem *item, TimestampTz after, PieceList *period)
 {
 	Window		window = {.billed_through = after, .recompute_from = DT_NOEND};
-	PieceList	period = {0};
 	TimestampTz next = DT_NOEND;
 
 	if (item->start >= item->end)
@@ -231,11 +232,11 @@ item_next_due(const SubscriptionItem *item, TimestampTz after)
 	{
 		if (schedule_start(&item->schedule, n) >= item->end)
 			break;
-		period.count = 0;
-		period_pieces(item, n, &period);
-		for (int k = 0; k < period.count; k++)
-			if (period.pieces[k].due > after)
-				next = Min(next, period.pieces[k].due);
+		period->count = 0;
+		period_pieces(item, n, period);
+		for (int k = 0; k < period->count; k++)
+			if (period->pieces[k].due > after)
+				next = Min(next, period->pieces[k].due);
 	}
 	return next;
 }
@@ -245,9 +246,16 @@ TimestampTz
 subscription_next_due(const Subscription *sub, TimestampTz after)
 {
 	TimestampTz next = DT_NOEND;
+	PieceList	period = {0};
 
 	for (int i = 0; i < sub->nitems; i++)
-		next = Min(next, item_next_due(&sub->items[i], after));
+	{
+		TimestampTz due = item_next_due(&sub->items[i], after, &period);
+
+		next = Min(next, due);
+	}
+	if (period.pieces != NULL)
+		pfree(period.pieces);
 	return next;
 }
 

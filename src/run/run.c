@@ -33,7 +33,7 @@
 #define MAX_BATCH_SIZE 100000
 
 /* What a batch of 1,000 accounts takes; a reset keeps it, or each batch would fault its pages in anew. */
-#define BATCH_MEMORY (8 * 1024 * 1024)
+#define BATCH_MEMORY (16 * 1024 * 1024)
 #define DUE "(s.next_due <= $1 OR s.recompute_from IS NOT NULL) AND ($2 IS NULL OR s.entity = $2)"
 
 typedef struct BillRun

@@ -95,6 +95,7 @@ extern TimestampTz correction_due(const Subscription *sub, const Window *window)
 extern bool same_numeric(Numeric a, Numeric b);
 extern void piece_list_add(PieceList *list, const Piece *piece);
 extern void period_pieces(const SubscriptionItem *item, int64 n, PieceList *list);
+extern TimestampTz piece_latest(const Piece *piece);
 extern void piece_rate(Piece *piece, int minor_units);
 extern void charge_difference(const Subscription *subs, int nsubs, const Window *window,
 							  const PieceList *pieces, const LiveCharge *live, int nlive,

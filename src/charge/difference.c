@@ -386,7 +386,7 @@ is_untouched(const SubscriptionItem *item, const LiveCharge *live, const Window 
 		return true;
 	period_pieces(item, live->period_no, &period);
 	for (int i = 0; i < period.count; i++)
-		if (Max(period.pieces[i].period_end, period.pieces[i].due) <= window->recompute_from)
+		if (piece_latest(&period.pieces[i]) <= window->recompute_from)
 			return true;
 	return false;
 }

@@ -127,6 +127,18 @@ piece_list_add(PieceList *list, const Piece *piece)
 }
 
 /*
+ * Edits after that instant leave the piece alone.  Of an item that ended inside
+ * the period they may still move the regular charge for which the piece waits.
+ */
+TimestampTz
+piece_latest(const Piece *piece)
+{
+	TimestampTz latest = Max(piece->period_end, piece->due);
+
+	return piece->item->end < piece->period_end ? Max(latest, piece->item->end + 32 * USECS_PER_DAY) : latest;
+}
+
+/*
  * Is a piece to be looked at?  When it became due since the last run, or while
  * its period or its due instant lies after the earliest edit (P6).  Of edited
  * periods also what is not due yet, since it may be charged already, and so where
@@ -135,7 +147,7 @@ piece_list_add(PieceList *list, const Piece *piece)
 static bool
 in_window(const Piece *piece, const Window *window)
 {
-	if (Max(piece->period_end, piece->due) > window->recompute_from)
+	if (piece_latest(piece) > window->recompute_from)
 		return true;
 	return piece->due > window->billed_through && (piece->due <= window->horizon || window->early);
 }

@@ -216,6 +216,15 @@ SELECT billing.change_item(:s + 1, quantity => 2, effective_at => '2026-04-16', 
 SELECT is(pg_temp.cost(:s + 1), 45.00, 'invoice_now: at once');
 SELECT is(pg_temp.bill(:s, '2026-05-01'), '01.05 p30 60.00 01.05-01.06', 'and not again');
 
+-- What waits for a regular charge that is then given up is charged all the same.
+SELECT pg_temp.price('week', 7, every => '7 days', timing => 'arrears'), pg_temp.price('weeks', 28, every => '28 days') \g /dev/null
+SELECT pg_temp.subscribe(ARRAY['week', 'weeks'], '2026-01-01') AS s \gset
+SELECT pg_temp.bill(:s, '2026-01-01'), billing.end_item(:s + 1, effective_at => '2026-01-03') \g /dev/null
+SELECT is(pg_temp.bill(:s, '2026-01-10'), NULL, 'two days of a week wait for the charge of four weeks ...');
+SELECT billing.end_item(:s + 2, effective_at => '2026-01-20') \g /dev/null
+SELECT pg_temp.bill(:s, '2026-01-25') \g /dev/null
+SELECT is(ARRAY[pg_temp.cost(:s + 1), pg_temp.cost(:s + 2)], ARRAY[2.00, 19.00], '... and are charged when that is not to come');
+
 -- Cancel, look away, undo.
 SELECT pg_temp.subscribe(ARRAY['p30'], '2026-04-01') AS s \gset
 SELECT pg_temp.bill(:s, '2026-04-01') \g /dev/null

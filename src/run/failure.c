@@ -47,7 +47,7 @@ failure_is_about_account(int sqlerrcode)
 		category != ERRCODE_TRANSACTION_ROLLBACK && category != ERRCODE_INSUFFICIENT_RESOURCES &&
 		category != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE && category != ERRCODE_OPERATOR_INTERVENTION &&
 		category != ERRCODE_SYSTEM_ERROR && category != ERRCODE_INTERNAL_ERROR &&
-		category != ERRCODE_CONFIG_FILE_ERROR && sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE;
+		category != ERRCODE_CONFIG_FILE_ERROR && category != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
 }
 
 /* Passing trouble with others' locks? */

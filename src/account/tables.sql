@@ -17,7 +17,9 @@ CREATE TABLE IF NOT EXISTS billing.account ( -- customers: who pays
     buyer_reference text, -- printed on documents
     invoice_series text CONSTRAINT account_invoice_series_fkey REFERENCES billing.series, -- null: the entity's
     credit_note_series text CONSTRAINT account_credit_note_series_fkey REFERENCES billing.series, -- null: the entity's
-    metadata jsonb NOT NULL DEFAULT '{}' -- anything the caller wants to keep; copied to documents
+    metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep; copied to documents
+    invoice_grouping text NOT NULL DEFAULT 'account' CONSTRAINT account_invoice_grouping_check CHECK (invoice_grouping IN ('account', 'subscription')), -- one invoice for all subscriptions, or one for each
+    grace_period interval -- drafts stay open for late usage so long after their due instant; null: as the entity says
 );
 
 CREATE TABLE IF NOT EXISTS billing.account_state ( -- what every act on an account locks: its counter and what is due

@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS billing.entity ( -- sellers: the legal entities that 
     tax_ids jsonb NOT NULL DEFAULT '[]', -- array of {"type", "value"}
     invoice_series text, -- series of its invoices where the account names none
     credit_note_series text, -- series of its credit notes where the account names none
-    metadata jsonb NOT NULL DEFAULT '{}' -- anything the caller wants to keep
+    metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep
+    grace_period interval NOT NULL DEFAULT '0' -- drafts stay open for late usage so long after their due instant, default of its accounts
 );
 
 CREATE TABLE IF NOT EXISTS billing.series ( -- gapless number series, each one chain of seals
@@ -71,7 +72,7 @@ CREATE TABLE IF NOT EXISTS billing.price ( -- prices: how one thing is charged
     name text NOT NULL, -- line description on documents
     product text CONSTRAINT price_product_fkey REFERENCES billing.product, -- what is sold
     currency text NOT NULL CONSTRAINT price_currency_fkey REFERENCES billing.currency, -- currency of all amounts of its schemes
-    every interval NOT NULL, -- period: whole months or whole days
+    every interval, -- period: whole months or whole days; null: charged once
     timing text NOT NULL CONSTRAINT price_timing_check CHECK (timing IN ('advance', 'arrears')), -- charged at the start or at the end of the period
     tax text NOT NULL CONSTRAINT price_tax_fkey REFERENCES billing.tax_class, -- tax class
     tax_inclusive boolean NOT NULL DEFAULT false, -- amounts of the scheme contain the tax
@@ -102,7 +103,10 @@ CREATE TABLE IF NOT EXISTS billing.plan ( -- plans: prices sold together
     billing_day int CONSTRAINT plan_billing_day_check CHECK (billing_day BETWEEN 1 AND 31), -- default day of the month on which its subscriptions are billed; null: the day they start
     cycles int CONSTRAINT plan_cycles_check CHECK (cycles > 0), -- default number of cycles; null: endless
     archived_at timestamptz, -- from then on no new subscriptions
-    metadata jsonb NOT NULL DEFAULT '{}' -- anything the caller wants to keep
+    metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep
+    trial_every interval, -- default length of a trial; null: none
+    trial_end_action text NOT NULL DEFAULT 'activate' CONSTRAINT plan_trial_end_action_check CHECK (trial_end_action IN ('activate', 'cancel')), -- what the end of a trial does
+    resume_anchor text NOT NULL DEFAULT 'keep' CONSTRAINT plan_resume_anchor_check CHECK (resume_anchor IN ('keep', 'resume')) -- resuming in a later period: keep the billing day, or bill from then on
 );
 
 CREATE TABLE IF NOT EXISTS billing.plan_item ( -- the prices of a plan
@@ -112,8 +116,33 @@ CREATE TABLE IF NOT EXISTS billing.plan_item ( -- the prices of a plan
     quantity numeric CONSTRAINT plan_item_quantity_check CHECK (quantity >= 0 AND quantity < 'Infinity'), -- default quantity; null for metered prices
     optional boolean NOT NULL DEFAULT false, -- only where the subscription names it
     cycles int CONSTRAINT plan_item_cycles_check CHECK (cycles > 0), -- charged for so many cycles only
-    CONSTRAINT plan_item_key PRIMARY KEY (plan, ordinal),
-    CONSTRAINT plan_item_price_key UNIQUE (plan, price)
+    event text CONSTRAINT plan_item_event_check CHECK (event IN ('subscription_creation', 'trial_start', 'subscription_activation', 'plan_activation', 'contract_termination')), -- charged whenever this happens; null: with the subscription
+    charge_once boolean NOT NULL DEFAULT false, -- charged only the first time of a subscription's whole life
+    own_invoice boolean NOT NULL DEFAULT false, -- on an invoice of its own, at once
+    instalments int CONSTRAINT plan_item_instalments_check CHECK (instalments > 0), -- its charge is divided over so many cycles
+    CONSTRAINT plan_item_key PRIMARY KEY (plan, ordinal)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS plan_item_price_idx ON billing.plan_item (plan, price, coalesce(event, ''));
+
+CREATE TABLE IF NOT EXISTS billing.coupon ( -- codes that customers redeem for a discount
+    code text NOT NULL CONSTRAINT coupon_key PRIMARY KEY CONSTRAINT coupon_code_check CHECK (code <> ''), -- code that customers enter
+    name text NOT NULL, -- for people
+    scope text NOT NULL CONSTRAINT coupon_scope_check CHECK (scope IN ('document', 'subscription', 'item')), -- what it is taken off: documents, all lines of a subscription, or one item's
+    price text CONSTRAINT coupon_price_fkey REFERENCES billing.price, -- scope item: items of this price
+    type text NOT NULL CONSTRAINT coupon_type_check CHECK (type IN ('percentage', 'fixed')), -- percentage, or an amount
+    value numeric NOT NULL CONSTRAINT coupon_value_check CHECK (value >= 0 AND value < 'Infinity'), -- percent, or amount
+    currency text CONSTRAINT coupon_currency_fkey REFERENCES billing.currency, -- of a fixed amount
+    cycles int CONSTRAINT coupon_cycles_check CHECK (cycles > 0), -- cycles it lasts; null: for ever (of a fixed document coupon: until it is used up)
+    valid_from timestamptz, -- redeemable from then on; null: at once
+    expires_at timestamptz, -- redeemable before then; null: always
+    max_redemptions int CONSTRAINT coupon_max_redemptions_check CHECK (max_redemptions > 0), -- how often in all; null: any number
+    max_redemptions_per_account int CONSTRAINT coupon_max_redemptions_per_account_check CHECK (max_redemptions_per_account > 0), -- how often by one account; null: any number
+    redemptions int NOT NULL DEFAULT 0, -- how often it was redeemed
+    archived_at timestamptz, -- from then on no redemption
+    metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep
+    CONSTRAINT coupon_currency_check CHECK ((type = 'fixed') = (currency IS NOT NULL)),
+    CONSTRAINT coupon_scope_price_check CHECK ((scope = 'item') = (price IS NOT NULL)),
+    CONSTRAINT coupon_redemptions_check CHECK (redemptions >= 0 AND redemptions <= max_redemptions)
 );
 
 CREATE OR REPLACE TRIGGER entity_check BEFORE INSERT OR UPDATE ON billing.entity

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS billing.invoice_header ( -- documents: invoices and c
     seller jsonb NOT NULL, -- name, country, address, tax ids of the entity at that time
     buyer jsonb NOT NULL, -- name, country, address, tax ids, email of the account at that time
     metadata jsonb NOT NULL DEFAULT '{}', -- metadata of account and subscriptions at that time
+    finalize_after timestamptz, -- draft: takes late usage until then
     CONSTRAINT invoice_header_key PRIMARY KEY (account_id, id),
     CONSTRAINT invoice_header_id_check CHECK (id >> 24 = account_id),
     CONSTRAINT invoice_header_total_check CHECK (total = net_total + tax_total),
@@ -57,8 +58,8 @@ CREATE TABLE IF NOT EXISTS billing.invoice_line ( -- lines of documents
     base_quantity numeric CONSTRAINT invoice_line_base_quantity_check CHECK (base_quantity > 0), -- quantity that unit_amount is for
     brackets jsonb, -- how the scheme's brackets make the amount
     gross_amount numeric NOT NULL, -- before discounts and increments
-    discount_amount numeric NOT NULL DEFAULT 0 CONSTRAINT invoice_line_discount_amount_check CHECK (discount_amount >= 0), -- taken off
-    increment_amount numeric NOT NULL DEFAULT 0 CONSTRAINT invoice_line_increment_amount_check CHECK (increment_amount >= 0), -- added
+    discount_amount numeric NOT NULL DEFAULT 0, -- taken off; on a correction: what it takes off more
+    increment_amount numeric NOT NULL DEFAULT 0, -- added
     amount numeric NOT NULL, -- gross_amount - discount_amount + increment_amount, with tax where tax_inclusive
     document_discount numeric NOT NULL DEFAULT 0, -- its share of the document's discounts
     net_amount numeric NOT NULL, -- its share of net_total
@@ -71,6 +72,8 @@ CREATE TABLE IF NOT EXISTS billing.invoice_line ( -- lines of documents
     period_end timestamptz, -- service period: end
     corrects_invoice_id bigint, -- document of the line it corrects
     corrects_line_no int, -- the line it corrects
+    plan text, -- plan of the subscription at its start
+    scheme jsonb, -- scheme of this customer instead of the price's
     CONSTRAINT invoice_line_key PRIMARY KEY (account_id, invoice_id, line_no),
     CONSTRAINT invoice_line_amount_check CHECK (amount = gross_amount - discount_amount + increment_amount),
     CONSTRAINT invoice_line_net_amount_check CHECK (tax_inclusive OR net_amount = amount - document_discount),

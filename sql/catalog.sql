@@ -53,6 +53,10 @@ SELECT billing.create_price('support', currency => 'EUR', every => '3 months', t
 SELECT billing.create_price('line', currency => 'EUR', every => '1 month', tax => 'vat', product => 'phone', proration_charge => '30/360', proration_credit => '30/360',
     scheme => '{"model":"graduated","tiers":[{"up_to":10,"unit_amount":1.00},{"up_to":null,"unit_amount":0.80}]}');
 SELECT billing.create_price('pass', currency => 'EUR', every => '7 days', tax => 'vat', proration_charge => 'second', proration_credit => 'second', scheme => '{"model":"flat","flat_amount":3}');
+
+-- Without an interval a price is charged once.
+SELECT billing.create_price('router', currency => 'EUR', tax => 'vat', scheme => '{"model":"flat","flat_amount":100}'),
+       billing.create_price('visit', currency => 'EUR', tax => 'vat', scheme => '{"model":"flat","flat_amount":30}');
 SELECT code, name, product, every, timing, tax_inclusive AS incl, meter, proration_charge AS charge, proration_credit AS credit, unit_code, metadata
   FROM billing.price ORDER BY code;
 
@@ -96,6 +100,16 @@ SELECT * FROM billing.plan_item WHERE plan = 'team' ORDER BY ordinal;
 SELECT billing.create_plan('odd', items => '[{"price":"seat"},{"price":"pass"}]');
 \echo :SQLSTATE
 SELECT billing.create_plan('quarterly', items => '[{"price":"support"}]', name => 'Support only');
+
+-- What is charged once: with the subscription, in instalments, or when something happens.  Trials are the plan's, too.
+SELECT billing.create_plan('home', name => 'Home', trial_every => '14 days', trial_end_action => 'cancel', resume_anchor => 'resume',
+    items => '[{"price":"line"},{"price":"router","instalments":12},{"price":"visit","optional":true,"own_invoice":true},
+               {"price":"visit","event":"subscription_activation","charge_once":true},{"price":"visit","event":"contract_termination"}]');
+SELECT trial_every, trial_end_action, resume_anchor FROM billing.plan WHERE code = 'home';
+SELECT ordinal, price, quantity, optional, event, charge_once, own_invoice, instalments FROM billing.plan_item WHERE plan = 'home' ORDER BY ordinal;
+-- Not so what is charged every month.
+SELECT billing.create_plan('odd', items => '[{"price":"seat","event":"trial_start"}]');
+\echo :SQLSTATE
 
 -- Off sale: nothing new, what runs goes on.
 SELECT billing.archive_price('support');

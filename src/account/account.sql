@@ -54,14 +54,15 @@ COMMENT ON FUNCTION billing_internal.account_id(text) IS 'body of billing.accoun
 CREATE FUNCTION billing.create_account(name text, external_id text DEFAULT NULL, entity text DEFAULT NULL, currency text DEFAULT NULL,
     time_zone text DEFAULT NULL, country text DEFAULT NULL, address jsonb DEFAULT NULL, tax_ids jsonb DEFAULT NULL,
     tax_status text DEFAULT 'standard', email text DEFAULT NULL, payment_terms_days int DEFAULT NULL, buyer_reference text DEFAULT NULL,
-    invoice_series text DEFAULT NULL, credit_note_series text DEFAULT NULL, metadata jsonb DEFAULT NULL, idempotency_key text DEFAULT NULL)
+    invoice_series text DEFAULT NULL, credit_note_series text DEFAULT NULL, invoice_grouping text DEFAULT 'account',
+    grace_period interval DEFAULT NULL, metadata jsonb DEFAULT NULL, idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
-COMMENT ON FUNCTION billing.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, jsonb, text) IS
+COMMENT ON FUNCTION billing.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, text, interval, jsonb, text) IS
     'opens an account; entity may be left out where there is only one; currency, zone and terms default to the entity''s; returns its id';
 CREATE FUNCTION billing_internal.create_account(name text, external_id text, entity text, currency text,
     time_zone text, country text, address jsonb, tax_ids jsonb,
     tax_status text, email text, payment_terms_days int, buyer_reference text,
-    invoice_series text, credit_note_series text, metadata jsonb, idempotency_key text)
+    invoice_series text, credit_note_series text, invoice_grouping text, grace_period interval, metadata jsonb, idempotency_key text)
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     seller billing.entity;
@@ -73,24 +74,28 @@ BEGIN
             billing_internal.check_series(seller.code, invoice_series), billing_internal.check_series(seller.code, credit_note_series),
             billing_internal.check_not_empty(name, 'name'), billing_internal.check_not_empty(external_id, 'external_id'),
             billing_internal.check_not_empty(tax_status, 'tax_status'), billing_internal.check_country(country),
-            billing_internal.check_between(payment_terms_days, 'payment_terms_days', 0, 3650);
+            billing_internal.check_between(payment_terms_days, 'payment_terms_days', 0, 3650),
+            billing_internal.check_grace_period(grace_period);
     result := nextval('billing.account_id_seq');
     IF result > 536870911 THEN
         PERFORM billing_internal.fail('id_overflow', 'all numbers of accounts are used up');
     END IF;
     INSERT INTO billing.account (account_id, entity, name, external_id, currency, time_zone, tax_status, payment_terms_days,
-                                 email, country, address, tax_ids, buyer_reference, invoice_series, credit_note_series, metadata)
+                                 email, country, address, tax_ids, buyer_reference, invoice_series, credit_note_series,
+                                 invoice_grouping, grace_period, metadata)
     VALUES (result, seller.code, name, external_id, coalesce(currency, seller.currency), coalesce(time_zone, seller.time_zone),
             coalesce(tax_status, 'standard'), coalesce(payment_terms_days, seller.payment_terms_days), email, country,
             billing_internal.check_address(address), billing_internal.check_tax_ids(tax_ids), buyer_reference,
-            invoice_series, credit_note_series, billing_internal.check_metadata(metadata));
+            invoice_series, credit_note_series,
+            billing_internal.check_one_of(coalesce(invoice_grouping, 'account'), 'invoice grouping', 'account', 'subscription'),
+            grace_period, billing_internal.check_metadata(metadata));
     INSERT INTO billing.account_state (account_id, entity) VALUES (result, seller.code);
     IF external_id IS NOT NULL THEN
         PERFORM billing_internal.claim_key('account', external_id, result, result);
     END IF;
     RETURN result;
 END $$;
-COMMENT ON FUNCTION billing_internal.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, jsonb, text) IS
+COMMENT ON FUNCTION billing_internal.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, text, interval, jsonb, text) IS
     'body of billing.create_account';
 
 -- Refuses elements of a bulk call that have a key which the single call does not know, or a value
@@ -140,7 +145,7 @@ BEGIN
         RETURN NEXT billing_internal.create_account(a->>'name', a->>'external_id', a->>'entity', a->>'currency', a->>'time_zone',
             a->>'country', nullif(a->'address', 'null'), nullif(a->'tax_ids', 'null'), a->>'tax_status', a->>'email',
             (a->>'payment_terms_days')::int, a->>'buyer_reference', a->>'invoice_series', a->>'credit_note_series',
-            nullif(a->'metadata', 'null'), NULL);
+            a->>'invoice_grouping', (a->>'grace_period')::interval, nullif(a->'metadata', 'null'), NULL);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_accounts(jsonb) IS 'body of billing.create_accounts';

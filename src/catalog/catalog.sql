@@ -7,6 +7,7 @@ BEGIN
     PERFORM billing_internal.check_time_zone(NEW.time_zone);
     PERFORM billing_internal.check_address(NEW.address);
     PERFORM billing_internal.check_tax_ids(NEW.tax_ids);
+    PERFORM billing_internal.check_grace_period(NEW.grace_period);
     IF NEW.invoice_series IS NULL THEN NEW.invoice_series := NEW.code || '-invoice'; END IF;
     IF NEW.credit_note_series IS NULL THEN NEW.credit_note_series := NEW.code || '-credit-note'; END IF;
     RETURN NEW;
@@ -53,7 +54,11 @@ BEGIN
     END IF;
     IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
     PERFORM billing_internal.check_currency(NEW.currency);
-    PERFORM billing_internal.check_interval(NEW.every);
+    IF NEW.every IS NOT NULL THEN
+        PERFORM billing_internal.check_interval(NEW.every);
+    ELSIF NEW.meter IS NOT NULL THEN
+        PERFORM billing_internal.fail('invalid_argument', format('metered price "%s" needs an interval', NEW.code), 'What is charged once has no usage.');
+    END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION billing_internal.price_check() IS 'checks a price and keeps one that is in use unchanged';
@@ -82,15 +87,28 @@ COMMENT ON FUNCTION billing_internal.price_version_check() IS 'checks a scheme a
 CREATE FUNCTION billing_internal.plan_item_check() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    metered boolean := (SELECT meter IS NOT NULL FROM billing.price WHERE code = NEW.price);
+    p billing.price;
+    misfit CONSTANT text := CASE
+        WHEN NEW.charge_once AND NEW.event IS NULL THEN 'charge_once without an event'
+        WHEN NEW.event IS NOT NULL AND NEW.optional THEN 'an event and is optional'
+        WHEN NEW.event IS NOT NULL AND NEW.instalments IS NOT NULL THEN 'an event and instalments'
+        WHEN NEW.own_invoice AND NEW.instalments IS NOT NULL THEN 'an invoice of its own and instalments' END;
 BEGIN
-    IF metered AND NEW.quantity IS NOT NULL THEN
+    SELECT * INTO p FROM billing.price x WHERE x.code = NEW.price;
+    IF p.meter IS NOT NULL AND NEW.quantity IS NOT NULL THEN
         PERFORM billing_internal.fail('invalid_item', format('price "%s" is metered and takes no quantity', NEW.price));
+    ELSIF p.every IS NOT NULL AND (NEW.event IS NOT NULL OR NEW.charge_once OR NEW.own_invoice OR NEW.instalments IS NOT NULL) THEN
+        PERFORM billing_internal.fail('invalid_item', format('price "%s" is not charged once', NEW.price),
+                                      'event, charge_once, own_invoice and instalments are for prices that are charged once.');
+    ELSIF p.every IS NULL AND NEW.cycles IS NOT NULL THEN
+        PERFORM billing_internal.fail('invalid_item', format('price "%s" is charged once and takes no cycles', NEW.price), NULL,
+                                      'To divide it over cycles use instalments.');
+    ELSIF misfit IS NOT NULL THEN
+        PERFORM billing_internal.fail('invalid_item', format('item of price "%s" has %s', NEW.price, misfit));
     END IF;
-    IF NOT metered THEN NEW.quantity := coalesce(NEW.quantity, 1); END IF;
-    IF EXISTS (SELECT FROM billing.plan_item i JOIN billing.price p ON p.code = i.price, billing.price n
-                WHERE i.plan = NEW.plan AND (i.plan, i.ordinal) IS DISTINCT FROM (OLD.plan, OLD.ordinal)
-                  AND n.code = NEW.price AND p.currency <> n.currency) THEN
+    IF p.meter IS NULL THEN NEW.quantity := coalesce(NEW.quantity, 1); END IF;
+    IF EXISTS (SELECT FROM billing.plan_item i JOIN billing.price x ON x.code = i.price
+                WHERE i.plan = NEW.plan AND (i.plan, i.ordinal) IS DISTINCT FROM (OLD.plan, OLD.ordinal) AND x.currency <> p.currency) THEN
         PERFORM billing_internal.fail('currency_mismatch', format('prices of plan "%s" have different currencies', NEW.plan));
     END IF;
     RETURN NEW;
@@ -98,23 +116,24 @@ END $$;
 COMMENT ON FUNCTION billing_internal.plan_item_check() IS 'checks an item of a plan against its price';
 
 CREATE FUNCTION billing.create_entity(code text, name text, country text, currency text, time_zone text,
-    payment_terms_days int DEFAULT 14, address jsonb DEFAULT NULL, tax_ids jsonb DEFAULT NULL, metadata jsonb DEFAULT NULL)
+    payment_terms_days int DEFAULT 14, address jsonb DEFAULT NULL, tax_ids jsonb DEFAULT NULL, grace_period interval DEFAULT NULL,
+    metadata jsonb DEFAULT NULL)
     RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
-COMMENT ON FUNCTION billing.create_entity(text, text, text, text, text, int, jsonb, jsonb, jsonb) IS
+COMMENT ON FUNCTION billing.create_entity(text, text, text, text, text, int, jsonb, jsonb, interval, jsonb) IS
     'creates a seller with its invoice and credit-note series; returns its code';
 CREATE FUNCTION billing_internal.create_entity(code text, name text, country text, currency text, time_zone text,
-    payment_terms_days int, address jsonb, tax_ids jsonb, metadata jsonb)
+    payment_terms_days int, address jsonb, tax_ids jsonb, grace_period interval, metadata jsonb)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM billing_internal.check_currency(currency), billing_internal.check_not_empty(code, 'code'),
             billing_internal.check_not_empty(name, 'name'), billing_internal.check_country(country),
             billing_internal.check_between(payment_terms_days, 'payment_terms_days', 0, 3650);
-    INSERT INTO billing.entity (code, name, country, currency, time_zone, payment_terms_days, address, tax_ids, metadata)
+    INSERT INTO billing.entity (code, name, country, currency, time_zone, payment_terms_days, address, tax_ids, grace_period, metadata)
     VALUES (code, name, country, currency, time_zone, coalesce(payment_terms_days, 14), billing_internal.check_address(address),
-            billing_internal.check_tax_ids(tax_ids), billing_internal.check_metadata(metadata));
+            billing_internal.check_tax_ids(tax_ids), coalesce(grace_period, '0'), billing_internal.check_metadata(metadata));
     RETURN code;
 END $$;
-COMMENT ON FUNCTION billing_internal.create_entity(text, text, text, text, text, int, jsonb, jsonb, jsonb) IS 'body of billing.create_entity';
+COMMENT ON FUNCTION billing_internal.create_entity(text, text, text, text, text, int, jsonb, jsonb, interval, jsonb) IS 'body of billing.create_entity';
 
 CREATE FUNCTION billing.create_series(code text, entity text, format text, restart_yearly boolean DEFAULT false)
     RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
@@ -205,13 +224,13 @@ CREATE FUNCTION billing_internal.create_meter(code text, name text, aggregation 
 $$;
 COMMENT ON FUNCTION billing_internal.create_meter(text, text, text, text) IS 'body of billing.create_meter';
 
-CREATE FUNCTION billing.create_price(code text, currency text, every interval, tax text, scheme jsonb, timing text DEFAULT NULL,
+CREATE FUNCTION billing.create_price(code text, currency text, tax text, scheme jsonb, every interval DEFAULT NULL, timing text DEFAULT NULL,
     name text DEFAULT NULL, product text DEFAULT NULL, meter text DEFAULT NULL, tax_inclusive boolean DEFAULT false,
     proration_charge text DEFAULT 'day', proration_credit text DEFAULT 'day', unit_code text DEFAULT NULL, metadata jsonb DEFAULT NULL)
     RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
-COMMENT ON FUNCTION billing.create_price(text, text, interval, text, jsonb, text, text, text, text, boolean, text, text, text, jsonb) IS
-    'creates a price with its first scheme; timing is advance, or arrears, which metered prices always are; returns its code';
-CREATE FUNCTION billing_internal.create_price(code text, currency text, every interval, tax text, scheme jsonb, timing text,
+COMMENT ON FUNCTION billing.create_price(text, text, text, jsonb, interval, text, text, text, text, boolean, text, text, text, jsonb) IS
+    'creates a price with its first scheme, charged every so often, or without an interval once; timing is advance, or arrears, which metered prices always are; returns its code';
+CREATE FUNCTION billing_internal.create_price(code text, currency text, tax text, scheme jsonb, every interval, timing text,
     name text, product text, meter text, tax_inclusive boolean,
     proration_charge text, proration_credit text, unit_code text, metadata jsonb)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -246,7 +265,7 @@ BEGIN
     INSERT INTO billing.price_version (price, version, scheme) VALUES (code, 1, scheme);
     RETURN code;
 END $$;
-COMMENT ON FUNCTION billing_internal.create_price(text, text, interval, text, jsonb, text, text, text, text, boolean, text, text, text, jsonb) IS
+COMMENT ON FUNCTION billing_internal.create_price(text, text, text, jsonb, interval, text, text, text, text, boolean, text, text, text, jsonb) IS
     'body of billing.create_price';
 
 CREATE FUNCTION billing.create_price_version(price text, scheme jsonb, from_at timestamptz DEFAULT NULL)
@@ -273,29 +292,36 @@ END $$;
 COMMENT ON FUNCTION billing_internal.create_price_version(text, jsonb, timestamptz) IS 'body of billing.create_price_version';
 
 CREATE FUNCTION billing.create_plan(code text, items jsonb, name text DEFAULT NULL, billing_day int DEFAULT NULL,
-    cycles int DEFAULT NULL, metadata jsonb DEFAULT NULL)
+    cycles int DEFAULT NULL, trial_every interval DEFAULT NULL, trial_end_action text DEFAULT 'activate',
+    resume_anchor text DEFAULT 'keep', metadata jsonb DEFAULT NULL)
     RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
-COMMENT ON FUNCTION billing.create_plan(text, jsonb, text, int, int, jsonb) IS
-    'creates a plan of [{"price", "quantity", "optional", "cycles"}, ...]; returns its code';
-CREATE FUNCTION billing_internal.create_plan(code text, items jsonb, name text, billing_day int, cycles int, metadata jsonb)
+COMMENT ON FUNCTION billing.create_plan(text, jsonb, text, int, int, interval, text, text, jsonb) IS
+    'creates a plan of [{"price", "quantity", "optional", "cycles", "event", "charge_once", "own_invoice", "instalments"}, ...]; returns its code';
+CREATE FUNCTION billing_internal.create_plan(code text, items jsonb, name text, billing_day int, cycles int,
+    trial_every interval, trial_end_action text, resume_anchor text, metadata jsonb)
     RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    archived text;
+    known CONSTANT text[] := ARRAY['price', 'quantity', 'optional', 'cycles', 'event', 'charge_once', 'own_invoice', 'instalments'];
     twice text;
+    archived text;
     shortest interval;
 BEGIN
     PERFORM billing_internal.check_not_empty(code, 'code'), billing_internal.check_between(billing_day, 'billing_day', 1, 31),
             billing_internal.check_between(cycles, 'cycles', 1, 100000);
-    SELECT i.price INTO twice FROM billing_internal.parse_items(items, ARRAY['price', 'quantity', 'optional', 'cycles']) i
-     GROUP BY i.price HAVING count(*) > 1 LIMIT 1;
+    IF trial_every IS NOT NULL THEN PERFORM billing_internal.check_interval(trial_every); END IF;
+    INSERT INTO billing.plan (code, name, billing_day, cycles, trial_every, trial_end_action, resume_anchor, metadata)
+    VALUES (code, coalesce(name, code), billing_day, cycles, trial_every,
+            billing_internal.check_one_of(coalesce(trial_end_action, 'activate'), 'end of a trial', 'activate', 'cancel'),
+            billing_internal.check_one_of(coalesce(resume_anchor, 'keep'), 'anchor', 'keep', 'resume'), billing_internal.check_metadata(metadata));
+    SELECT i.price INTO twice FROM billing_internal.parse_items(items, known) i GROUP BY i.price, i.event HAVING count(*) > 1 LIMIT 1;
     IF FOUND THEN
         PERFORM billing_internal.fail('invalid_item', format('price "%s" is named twice', twice));
     END IF;
-    INSERT INTO billing.plan (code, name, billing_day, cycles, metadata)
-    VALUES (code, coalesce(name, code), billing_day, cycles, billing_internal.check_metadata(metadata));
-    INSERT INTO billing.plan_item (plan, ordinal, price, quantity, optional, cycles)
-    SELECT create_plan.code, i.ordinal, i.price, i.quantity, i.optional, i.cycles
-      FROM billing_internal.parse_items(items, ARRAY['price', 'quantity', 'optional', 'cycles']) i;
+    INSERT INTO billing.plan_item (plan, ordinal, price, quantity, optional, cycles, event, charge_once, own_invoice, instalments)
+    SELECT create_plan.code, i.ordinal, i.price, i.quantity, i.optional, i.cycles,
+           billing_internal.check_one_of(i.event, 'event', VARIADIC billing_internal.events()),
+           coalesce(i.charge_once, false), coalesce(i.own_invoice, false), i.instalments
+      FROM billing_internal.parse_items(items, known) i;
     SELECT p.code INTO archived FROM billing.plan_item i JOIN billing.price p ON p.code = i.price
      WHERE i.plan = create_plan.code AND p.archived_at <= now() LIMIT 1;
     IF archived IS NOT NULL THEN
@@ -307,11 +333,18 @@ BEGIN
     END IF;
     RETURN code;
 END $$;
-COMMENT ON FUNCTION billing_internal.create_plan(text, jsonb, text, int, int, jsonb) IS 'body of billing.create_plan';
+COMMENT ON FUNCTION billing_internal.create_plan(text, jsonb, text, int, int, interval, text, text, jsonb) IS 'body of billing.create_plan';
+
+CREATE FUNCTION billing_internal.events() RETURNS text[]
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY['subscription_creation', 'trial_start', 'subscription_activation', 'plan_activation', 'contract_termination']
+$$;
+COMMENT ON FUNCTION billing_internal.events() IS 'the events of a subscription that a plan can charge for';
 
 CREATE FUNCTION billing_internal.is_multiple(every interval, of interval) RETURNS boolean
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN extract(day FROM of) > 0 THEN extract(day FROM every) > 0 AND extract(day FROM every)::int % extract(day FROM of)::int = 0
+    SELECT CASE WHEN every IS NULL THEN false
+                WHEN extract(day FROM of) > 0 THEN extract(day FROM every) > 0 AND extract(day FROM every)::int % extract(day FROM of)::int = 0
                 ELSE extract(day FROM every) = 0 AND (extract(year FROM every) * 12 + extract(month FROM every))::int
                      % (extract(year FROM of) * 12 + extract(month FROM of))::int = 0 END
 $$;
@@ -321,8 +354,8 @@ CREATE FUNCTION billing_internal.common_interval(prices text[]) RETURNS interval
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     shortest interval := (SELECT min(p.every) FROM billing.price p WHERE p.code = ANY (prices));
-    misfit text := (SELECT p.code FROM billing.price p WHERE p.code = ANY (prices) AND NOT billing_internal.is_multiple(p.every, shortest)
-                    ORDER BY p.code LIMIT 1);
+    misfit text := (SELECT p.code FROM billing.price p WHERE p.code = ANY (prices) AND p.every IS NOT NULL
+                      AND NOT billing_internal.is_multiple(p.every, shortest) ORDER BY p.code LIMIT 1);
 BEGIN
     IF misfit IS NOT NULL THEN
         PERFORM billing_internal.fail('invalid_interval', format('interval of price "%s" is not a multiple of %s', misfit, shortest),
@@ -330,7 +363,7 @@ BEGIN
     END IF;
     RETURN shortest;
 END $$;
-COMMENT ON FUNCTION billing_internal.common_interval(text[]) IS 'the shortest interval of prices, of which all others must be multiples';
+COMMENT ON FUNCTION billing_internal.common_interval(text[]) IS 'the shortest interval of prices, of which all others must be multiples; null where all are charged once';
 
 CREATE FUNCTION billing.archive_price(price text, effective_at timestamptz DEFAULT NULL)
     RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';

@@ -2,7 +2,8 @@
 
 -- The elements of an items argument, checked one by one.
 CREATE FUNCTION billing_internal.parse_items(items jsonb, allowed text[])
-    RETURNS TABLE (ordinal int, price text, quantity numeric, optional boolean, cycles int, metadata jsonb)
+    RETURNS TABLE (ordinal int, price text, quantity numeric, optional boolean, cycles int, metadata jsonb, event text, charge_once boolean,
+                   own_invoice boolean, instalments int, scheme jsonb, charge_from date, charge_until date, description text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     element jsonb;
@@ -31,6 +32,14 @@ BEGIN
         optional := coalesce(billing_internal.json_boolean(element->'optional', 'optional'), false);
         cycles := billing_internal.json_count(element->'cycles', 'cycles');
         metadata := billing_internal.check_metadata(nullif(element->'metadata', 'null'));
+        event := billing_internal.json_text(element->'event', 'event');
+        charge_once := billing_internal.json_boolean(element->'charge_once', 'charge_once');
+        own_invoice := billing_internal.json_boolean(element->'own_invoice', 'own_invoice');
+        instalments := billing_internal.json_count(element->'instalments', 'instalments');
+        scheme := nullif(element->'scheme', 'null');
+        charge_from := billing_internal.json_text(element->'charge_from', 'charge_from')::date;
+        charge_until := billing_internal.json_text(element->'charge_until', 'charge_until')::date;
+        description := billing_internal.json_text(element->'description', 'description');
         RETURN NEXT;
     END LOOP;
 END $$;
@@ -63,6 +72,16 @@ BEGIN
     RETURN (value #>> '{}')::boolean;
 END $$;
 COMMENT ON FUNCTION billing_internal.json_boolean(jsonb, text) IS 'a JSON boolean; null where absent';
+
+CREATE FUNCTION billing_internal.json_text(value jsonb, key text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF value IS NOT NULL AND jsonb_typeof(value) NOT IN ('string', 'null') THEN
+        PERFORM billing_internal.fail('invalid_item', format('%s must be a string', key));
+    END IF;
+    RETURN value #>> '{}';
+END $$;
+COMMENT ON FUNCTION billing_internal.json_text(jsonb, text) IS 'a JSON string; null where absent';
 
 CREATE FUNCTION billing_internal.json_count(value jsonb, key text) RETURNS int
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -144,6 +163,16 @@ BEGIN
     RETURN coalesce(tax_ids, '[]');
 END $$;
 COMMENT ON FUNCTION billing_internal.check_tax_ids(jsonb) IS 'tax ids as an array; null becomes the empty one';
+
+CREATE FUNCTION billing_internal.check_grace_period(grace_period interval) RETURNS interval
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT (grace_period >= '0' AND extract(month FROM grace_period) = 0 AND extract(year FROM grace_period) = 0 AND grace_period <= '366 days') THEN
+        PERFORM billing_internal.fail('invalid_argument', format('grace_period is %s', grace_period), 'It consists of days and hours, 366 days at most.');
+    END IF;
+    RETURN grace_period;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_grace_period(interval) IS 'a grace period of days and hours, or null';
 
 CREATE FUNCTION billing_internal.the_entity(entity text) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

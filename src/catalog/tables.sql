@@ -82,6 +82,7 @@ CREATE TABLE IF NOT EXISTS billing.price ( -- prices: how one thing is charged
     unit_code text, -- UN/ECE Recommendation 20 code, as on documents
     archived_at timestamptz, -- from then on no new items
     metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep
+    CONSTRAINT price_once_check CHECK (every IS NOT NULL OR meter IS NULL),
     CONSTRAINT price_metered_timing_check CHECK (meter IS NULL OR timing = 'arrears'),
     CONSTRAINT price_proration_basis_check CHECK (proration_charge IN ('none', 'full') OR proration_credit IN ('none', 'full', proration_charge)),
     CONSTRAINT price_proration_months_check CHECK ('30/360' NOT IN (proration_charge, proration_credit) OR extract(day FROM every) = 0)

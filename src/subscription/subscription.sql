@@ -17,7 +17,7 @@ DECLARE
 BEGIN
     RETURN QUERY
     WITH given AS (SELECT * FROM billing_internal.parse_items(coalesce(items, '[]'), known)),
-         planned AS (SELECT * FROM billing.plan_item i WHERE i.plan = merge_items.plan)
+         planned AS (SELECT * FROM billing.plan_item i WHERE i.plan = merge_items.plan AND i.event IS NULL)
     SELECT row_number() OVER (ORDER BY m.ordinal, g.ordinal)::int, p.code,
            (SELECT v.version FROM billing.price_version v WHERE v.price = p.code AND v.valid_from <= start_at
              ORDER BY v.valid_from DESC LIMIT 1),
@@ -117,6 +117,9 @@ BEGIN
         PERFORM billing_internal.fail('invalid_item', format('a subscription of plan "%s" needs an item', plan));
     END IF;
     every := billing_internal.common_interval(prices);
+    IF EXISTS (SELECT FROM billing.price x WHERE x.code = ANY (prices) AND x.every IS NULL) THEN
+        PERFORM billing_internal.fail('invalid_item', 'a price of the subscription is charged once');
+    END IF;
     anchor := CASE WHEN billing_day IS NULL THEN start_at ELSE billing_internal.schedule_anchor(start_at, time_zone, billing_day) END;
     PERFORM billing.nth_period(anchor, every, 0, time_zone, billing_day);
     IF cycles IS NOT NULL THEN

@@ -48,6 +48,7 @@ SELECT billing.create_price('seat', currency => 'EUR', every => '1 month', tax =
 SELECT billing.create_price('call', currency => 'EUR', every => '1 month', tax => 'vat', meter => 'minutes', scheme => '{"model":"per_unit","unit_amount":0.10}') \g /dev/null
 SELECT billing.create_price('dollar', currency => 'USD', every => '1 month', tax => 'vat', scheme => '{"model":"flat","flat_amount":9}') \g /dev/null
 SELECT billing.create_price('daily', currency => 'EUR', every => '1 day', tax => 'vat', scheme => '{"model":"flat","flat_amount":1}') \g /dev/null
+SELECT billing.create_price('fee', currency => 'EUR', tax => 'vat', scheme => '{"model":"flat","flat_amount":9}') \g /dev/null
 SELECT billing.create_price('old', currency => 'EUR', every => '1 month', tax => 'vat', scheme => '{"model":"flat","flat_amount":9}') \g /dev/null
 SELECT billing.create_plan('team', items => '[{"price":"seat"},{"price":"call"}]') \g /dev/null
 SELECT billing.create_plan('us', items => '[{"price":"dollar"}]') \g /dev/null
@@ -136,11 +137,11 @@ INSERT INTO bad (code, statement) VALUES
 ('22004', $$SELECT billing.create_meter(NULL)$$),
 ('23505', $$SELECT billing.create_meter('minutes')$$);
 INSERT INTO bad (code, statement)
-SELECT code, format($$SELECT billing.create_price(%L, %L, %L, %L, %L %s)$$, price, currency, every, tax, scheme, rest)
+SELECT code, format($$SELECT billing.create_price(%L, %L, %L, %L, %L %s)$$, price, currency, tax, scheme, every, rest)
   FROM (VALUES
 ('22004', NULL, 'EUR', '1 month', 'vat', '{"model":"flat","flat_amount":1}', ''),
 ('22004', 'x', NULL, '1 month', 'vat', '{"model":"flat","flat_amount":1}', ''),
-('22004', 'x', 'EUR', NULL, 'vat', '{"model":"flat","flat_amount":1}', ''),
+('LB208', 'x', 'EUR', NULL, 'vat', '{"model":"flat","flat_amount":1}', $$, meter => 'minutes'$$),
 ('22004', 'x', 'EUR', '1 month', NULL, '{"model":"flat","flat_amount":1}', ''),
 ('22004', 'x', 'EUR', '1 month', 'vat', NULL, ''),
 ('LB208', '', 'EUR', '1 month', 'vat', '{"model":"flat","flat_amount":1}', ''),
@@ -225,7 +226,25 @@ INSERT INTO bad (code, statement) VALUES
 ('LB208', $$SELECT billing.create_plan('x', '[{"price":"seat"}]', billing_day => 32)$$),
 ('LB205', $$SELECT billing.create_plan('x', '[{"price":"daily"}]', billing_day => 1)$$),
 ('LB208', $$SELECT billing.create_plan('x', '[{"price":"seat"}]', cycles => 0)$$),
-('LB208', $$SELECT billing.create_plan('x', '[{"price":"seat"}]', metadata => '[]')$$);
+('LB208', $$SELECT billing.create_plan('x', '[{"price":"seat"}]', metadata => '[]')$$),
+('LB205', $$SELECT billing.create_plan('x', '[{"price":"seat"}]', trial_every => '0')$$),
+('LB205', $$SELECT billing.create_plan('x', '[{"price":"seat"}]', trial_every => '1 hour')$$),
+('LB208', $$SELECT billing.create_plan('x', '[{"price":"seat"}]', trial_end_action => 'pause')$$),
+('LB208', $$SELECT billing.create_plan('x', '[{"price":"seat"}]', resume_anchor => 'restart')$$),
+('LB208', $$SELECT billing.create_plan('x', '[{"price":"fee","event":"birthday"}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","event":1}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","charge_once":"yes","event":"trial_start"}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","charge_once":true}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","event":"trial_start","optional":true}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","event":"trial_start","instalments":2}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","event":"trial_start"},{"price":"fee","event":"trial_start"}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","own_invoice":true,"instalments":2}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","instalments":0}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"fee","cycles":3}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"seat","event":"trial_start"}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"seat","own_invoice":true}]')$$),
+('LB207', $$SELECT billing.create_plan('x', '[{"price":"seat","instalments":3}]')$$),
+('LB204', $$SELECT billing.create_plan('x', '[{"price":"dollar"},{"price":"fee","event":"trial_start"}]')$$);
 
 -- Accounts.
 INSERT INTO bad (code, statement) VALUES
@@ -242,6 +261,10 @@ INSERT INTO bad (code, statement) VALUES
 ('LB208', $$SELECT billing.create_account('X', address => '{"line1":null}')$$),
 ('LB208', $$SELECT billing.create_account('X', tax_ids => '[1]')$$),
 ('LB208', $$SELECT billing.create_account('X', metadata => '"x"')$$),
+('LB208', $$SELECT billing.create_account('X', invoice_grouping => 'order')$$),
+('LB208', $$SELECT billing.create_account('X', grace_period => '-1 day')$$),
+('LB208', $$SELECT billing.create_account('X', grace_period => '1 month')$$),
+('LB208', $$SELECT billing.create_accounts('[{"name":"X","grace_period":"400 days"}]')$$),
 ('LB112', $$SELECT billing.create_account('X', invoice_series => 'none')$$),
 ('LB112', $$SELECT billing.create_account('X', credit_note_series => 'none')$$),
 ('LB301', $$SELECT billing.create_account('Other', external_id => 'crm-17', idempotency_key => 'open-jane')$$),

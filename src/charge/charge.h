@@ -25,7 +25,7 @@ typedef struct Piece
 	Numeric		quantity;		/* rated; of metered items set from usage */
 	Numeric    *transactions;	/* AGGREGATE_TRANSACTIONS: the events' amounts in order */
 	int			ntransactions;
-	int64		amount;			/* set by piece_rate */
+	Money		money;			/* set by piece_rate */
 } Piece;
 
 typedef struct PieceList
@@ -52,7 +52,7 @@ typedef struct ChargeRow
 	TimestampTz start;
 	TimestampTz end;			/* = start: nothing is left */
 	int			revision;
-	int64		amount;
+	Money		money;
 	int64		granted;
 	Numeric		quantity;
 	const Price *price;
@@ -64,13 +64,14 @@ typedef struct Delta
 	const SubscriptionItem *item;	/* NULL: only the live row still knows the item */
 	int64		item_id;
 	int64		subscription_id;
+	const char *plan;			/* of the subscription at its start; or NULL */
 	int			version;		/* schedule version and period number of the key */
 	int64		period_no;
 	const Price *price;
 	const Piece *piece;			/* rated anew; NULL: nothing remains */
 	const LiveCharge *live;		/* the row that it revises; NULL: first charge of the range */
 	bool		correction;		/* of a line that exists */
-	int64		amount;			/* signed */
+	Money		money;			/* signed */
 	Numeric		quantity;		/* signed on corrections; NULL: none */
 	TimestampTz start;			/* range charged or given back */
 	TimestampTz end;
@@ -92,6 +93,7 @@ extern void subscription_pieces(const Subscription *sub, const Window *window, P
 extern TimestampTz subscription_next_due(const Subscription *sub, TimestampTz after);
 extern TimestampTz subscription_next_regular(const Subscription *sub, TimestampTz from);
 extern TimestampTz correction_due(const Subscription *sub, const Window *window);
+extern const char *subscription_plan_at(const Subscription *sub, TimestampTz at);
 extern bool same_numeric(Numeric a, Numeric b);
 extern void piece_list_add(PieceList *list, const Piece *piece);
 extern void period_pieces(const SubscriptionItem *item, int64 n, PieceList *list);

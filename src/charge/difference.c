@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "charge/charge.h"
-#include "lib/amount.h"
 #include "lib/num.h"
 
 /* One key while it is compared. */
@@ -113,7 +112,7 @@ row_of(Key *key, const Piece *piece)
 	return (ChargeRow)
 	{
 		.start = piece->start, .end = piece->end, .revision = next_revision(key, piece->start),
-			.amount = piece->amount, .granted = before ? before->granted : 0,
+			.money = piece->money, .granted = before ? before->granted : 0,
 			.quantity = piece->quantity, .price = piece->price
 	};
 }
@@ -178,14 +177,14 @@ correction_quantity(const Delta *delta)
 		return NULL;
 	if (delta->price->aggregation != AGGREGATE_NONE)
 		return num_sub(delta->piece ? delta->piece->quantity : zero, delta->live->quantity);
-	return delta->amount < 0 ? num_neg(delta->live->quantity) : delta->live->quantity;
+	return delta->money.amount < 0 ? num_neg(delta->live->quantity) : delta->live->quantity;
 }
 
 static bool
 is_unchanged(const LiveCharge *live, Piece *const *parts, int nparts)
 {
 	return nparts == 1 && parts[0]->start == live->start && parts[0]->end == live->end &&
-		parts[0]->amount == live->amount;
+		parts[0]->money.amount == live->money.amount;
 }
 
 /*
@@ -238,7 +237,7 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 	Piece	  **parts = palloc(sizeof(Piece *) * Max(key->npieces, 1));
 	int			nparts = 0;
 	bool		starts = false;
-	int64		remains = extra;
+	Money		remains = money_of(extra);
 	Delta		delta;
 
 	for (int i = 0; i < key->npieces; i++)
@@ -249,15 +248,16 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 		note_early(key, &key->pieces[i], list);
 		parts[nparts++] = &key->pieces[i];
 		starts = starts || key->pieces[i].start == live->start;
-		remains = amount_add(remains, key->pieces[i].amount);
+		remains = money_add(remains, key->pieces[i].money);
 	}
 	if (extra == 0 && is_unchanged(live, parts, nparts))
 		return;
 	delta = delta_of_key(key, nparts > 0 ? parts[0] : NULL, live);
-	delta.amount = amount_sub(remains, live->amount);
-	if (extra > 0 && delta.amount == 0)
+	delta.money = money_sub(remains, live->money);
+	if (extra > 0 && delta.money.amount == 0)
 		return;
 	delta.correction = true;
+	delta.plan = live->plan;
 	delta.quantity = correction_quantity(&delta);
 	set_range(&delta, live, parts, nparts);
 	delta.due = Max(key->correction_due, replaced_at(key, delta.start, delta.end));
@@ -270,7 +270,7 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 	{
 		ChargeRow  *row = starts ? &delta.rows[0] : &delta.rows[delta.nrows - 1];
 
-		row->amount += extra;
+		row->money = money_add(row->money, money_of(extra));
 		row->end = Max(row->end, starts ? row->end : live->end);
 	}
 	emit(key, &delta, list);
@@ -292,7 +292,8 @@ charge_piece(Key *key, const Piece *piece, DeltaList *list)
 		return;
 	}
 	note_early(key, piece, list);
-	delta.amount = piece->amount;
+	delta.plan = subscription_plan_at(key->sub, piece->start);
+	delta.money = piece->money;
 	delta.quantity = piece->quantity;
 	delta.start = piece->start;
 	delta.end = piece->end;
@@ -313,7 +314,7 @@ granted_beyond(const Key *key)
 	for (int i = 0; i < key->nlive; i++)
 		granted = amount_add(granted, key->live[i].granted);
 	for (int i = 0; i < key->npieces; i++)
-		desired = amount_add(desired, key->pieces[i].amount);
+		desired = amount_add(desired, key->pieces[i].money.amount);
 	return granted > desired ? granted - desired : 0;
 }
 

@@ -9,6 +9,17 @@
 #include "charge/stretches.h"
 #include "lib/amount.h"
 
+/* The plan of a subscription at an instant. */
+const char *
+subscription_plan_at(const Subscription *sub, TimestampTz at)
+{
+	int			i = sub->nplans - 1;
+
+	while (i > 0 && sub->plans[i].from > at)
+		i--;
+	return sub->plans[i].plan;
+}
+
 /* One calendar month later on the wall of the zone. */
 static TimestampTz
 one_month_after(TimestampTz at, pg_tz *tz)
@@ -306,10 +317,10 @@ piece_rate(Piece *piece, int minor_units)
 	else
 		level = scheme_charge(price->scheme, piece->quantity);
 	if (price->aggregation != AGGREGATE_NONE || piece->whole)
-		piece->amount = amount_round(level, minor_units);
+		piece->money = money_of(amount_round(level, minor_units));
 	else
-		piece->amount = amount_prorate(level,
-									   proration_length(price->basis, piece->start, piece->end, tz),
-									   proration_length(price->basis, piece->period_start, piece->period_end, tz),
-									   minor_units);
+		piece->money = money_of(amount_prorate(level,
+											   proration_length(price->basis, piece->start, piece->end, tz),
+											   proration_length(price->basis, piece->period_start, piece->period_end, tz),
+											   minor_units));
 }

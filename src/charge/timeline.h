@@ -8,6 +8,7 @@
 #ifndef BILLING_TIMELINE_H
 #define BILLING_TIMELINE_H
 
+#include "charge/money.h"
 #include "lib/calendar.h"
 #include "pricing/pricing.h"
 
@@ -59,6 +60,13 @@ typedef struct Terms
 	Numeric		quantity;		/* NULL: from usage */
 } Terms;
 
+/* The plan of a subscription from an instant until the next. */
+typedef struct PlanTerms
+{
+	TimestampTz from;
+	char	   *plan;
+} PlanTerms;
+
 typedef struct SubscriptionItem
 {
 	const Subscription *subscription;
@@ -81,6 +89,8 @@ struct Subscription
 	bool		first_period_set;	/* ... where this is set */
 	char	   *purchase_order; /* or NULL */
 	Jsonb	   *metadata;
+	PlanTerms  *plans;			/* by from; the first holds from the start or before */
+	int			nplans;
 	SubscriptionItem *items;
 	int			nitems;
 };
@@ -95,7 +105,7 @@ typedef struct LiveCharge
 	int			revision;
 	int			version;		/* schedule version and period number of the key */
 	int64		period_no;
-	int64		amount;
+	Money		money;
 	int64		granted;		/* of it given back by people */
 	Numeric		quantity;
 	const Price *price;
@@ -104,6 +114,7 @@ typedef struct LiveCharge
 	char	   *tax_category;
 	Numeric		tax_rate;
 	char	   *tax_reason;
+	char	   *plan;			/* of the line; or NULL */
 } LiveCharge;
 
 #endif							/* BILLING_TIMELINE_H */

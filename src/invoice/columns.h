@@ -37,7 +37,8 @@
 	X(tax_inclusive, BOOLOID, true) X(tax, TEXTOID, true) X(tax_category, TEXTOID, true) \
 	X(tax_rate, NUMERICOID, true) X(tax_reason, TEXTOID, true) \
 	X(period_start, TIMESTAMPTZOID, true) X(period_end, TIMESTAMPTZOID, true) \
-	X(corrects_invoice_id, INT8OID, true) X(corrects_line_no, INT4OID, true)
+	X(corrects_invoice_id, INT8OID, true) X(corrects_line_no, INT4OID, true) \
+	X(plan, TEXTOID, true) X(scheme, JSONBOID, true)
 
 #define TAX_COLUMNS(X) \
 	X(account_id, INT8OID, true) X(invoice_id, INT8OID, true) X(category, TEXTOID, true) \
@@ -55,7 +56,10 @@
 	X(period_end, TIMESTAMPTZOID, false) X(subscription_id, INT8OID, false) \
 	X(schedule_version, INT4OID, false) X(period_no, INT8OID, false) X(amount, NUMERICOID, false) \
 	X(granted, NUMERICOID, false) X(quantity, NUMERICOID, false) X(price, TEXTOID, false) \
-	X(price_version, INT4OID, false) X(invoice_id, INT8OID, false) X(line_no, INT4OID, false)
+	X(price_version, INT4OID, false) X(invoice_id, INT8OID, false) X(line_no, INT4OID, false) \
+	X(gross_amount, NUMERICOID, false) X(discount_amount, NUMERICOID, false) \
+	X(increment_amount, NUMERICOID, false) X(document_discount, NUMERICOID, false) \
+	X(scheme, JSONBOID, false)
 
 #define X(name, type, sealed) HEADER_##name,
 typedef enum HeaderColumn

@@ -28,7 +28,7 @@ tax_scope(const char *category, const char *reason)
 static DocumentLine
 make_line(const AccountTerms *terms, const TaxTable *taxes, DateADT issued_on, const Delta *delta)
 {
-	DocumentLine line = {.delta = delta, .amount = delta->amount};
+	DocumentLine line = {.delta = delta, .money = delta->money};
 	const LiveCharge *live = delta->live;
 
 	line.price = delta->price;
@@ -122,7 +122,7 @@ set_period(Document *document)
 static bool
 gives_back(const DocumentLine *line)
 {
-	return line->amount < 0;
+	return line->money.amount < 0;
 }
 
 /* Are all documents settled that lines which give back correct? */
@@ -163,7 +163,7 @@ add_credit_note(DocumentList *list, DocumentLine *lines, int nlines, CorrectionH
 	document->lines = lines;
 	document->nlines = nlines;
 	for (int i = 0; i < nlines; i++)
-		lines[i].amount = -lines[i].amount;
+		lines[i].money = money_neg(lines[i].money);
 	set_period(document);
 	credit_note_totals(document, history);
 }

@@ -68,7 +68,7 @@ typedef struct DocumentLine
 	int64		item_id;
 	TimestampTz start;
 	TimestampTz end;
-	int64		amount;			/* in the price's terms; positive on credit notes */
+	Money		money;			/* in the price's terms; positive on credit notes */
 	int64		net;
 } DocumentLine;
 

@@ -108,11 +108,11 @@ BEGIN
     INSERT INTO billing.invoice_line (account_id, invoice_id, line_no, nature, subscription_id, item_id, kind, schedule_version,
         period_no, price, price_version, product, description, quantity, unit_code, unit_amount, base_quantity, brackets, gross_amount,
         discount_amount, increment_amount, amount, document_discount, net_amount, tax_inclusive, tax, tax_category, tax_rate, tax_reason,
-        period_start, period_end, corrects_invoice_id, corrects_line_no)
+        period_start, period_end, corrects_invoice_id, corrects_line_no, plan, scheme)
     SELECT l.account_id, note, l.line_no, CASE WHEN rebill THEN 'correction' ELSE 'grant' END, l.subscription_id, l.item_id, l.kind,
         l.schedule_version, l.period_no, l.price, l.price_version, l.product, l.description, l.quantity, l.unit_code, l.unit_amount,
         l.base_quantity, l.brackets, l.gross_amount, l.discount_amount, l.increment_amount, l.amount, l.document_discount, l.net_amount,
-        l.tax_inclusive, l.tax, l.tax_category, l.tax_rate, l.tax_reason, l.period_start, l.period_end, l.invoice_id, l.line_no
+        l.tax_inclusive, l.tax, l.tax_category, l.tax_rate, l.tax_reason, l.period_start, l.period_end, l.invoice_id, l.line_no, l.plan, l.scheme
       FROM billing.invoice_line l WHERE l.account_id = h.account_id AND l.invoice_id = h.id;
     INSERT INTO billing.invoice_tax (account_id, invoice_id, category, rate, taxable_amount, tax_amount, reason)
     SELECT t.account_id, note, t.category, t.rate, t.taxable_amount, t.tax_amount, t.reason
@@ -142,25 +142,40 @@ COMMENT ON FUNCTION billing_internal.is_corrected(bigint, bigint) IS 'does a lat
 -- it, or that granted for ever.
 CREATE FUNCTION billing_internal.reverse_charges(account_id bigint, invoice_id bigint, note bigint, rebill boolean) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    WITH moved AS (
+        SELECT c.*, b.period_end AS end_before, b.quantity AS quantity_before,
+               coalesce(b.price, c.price) AS price_before, coalesce(b.price_version, c.price_version) AS version_before,
+               CASE WHEN b.price IS NULL THEN c.scheme ELSE b.scheme END AS scheme_before,
+               sum(c.amount - coalesce(b.amount, 0)) OVER back AS given,
+               sum(coalesce(c.gross_amount, c.amount) - coalesce(b.gross_amount, b.amount, 0)) OVER back AS given_gross,
+               sum(coalesce(c.discount_amount, 0) - coalesce(b.discount_amount, 0)) OVER back AS given_discount,
+               sum(coalesce(c.increment_amount, 0) - coalesce(b.increment_amount, 0)) OVER back AS given_increment,
+               row_number() OVER back AS further
+          FROM billing.charge c
+          LEFT JOIN billing.charge b ON b.account_id = c.account_id AND b.item_id = c.item_id AND b.kind = c.kind
+               AND b.period_start = c.period_start AND b.ordinal = c.ordinal AND b.revision = c.revision - 1
+         WHERE c.account_id = $1 AND c.invoice_id = $2
+        WINDOW back AS (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision DESC))
     INSERT INTO billing.charge (account_id, item_id, kind, period_start, ordinal, revision, period_end, subscription_id,
-        schedule_version, period_no, amount, granted, quantity, price, price_version, invoice_id, line_no)
-    SELECT c.account_id, c.item_id, c.kind, c.period_start, c.ordinal, live.revision + row_number() OVER back,
-        CASE WHEN $4 THEN coalesce(b.period_end, CASE WHEN live.amount = sum(c.amount - coalesce(b.amount, 0)) OVER back
-                                                      THEN c.period_start ELSE live.period_end END)
+        schedule_version, period_no, amount, granted, quantity, price, price_version, invoice_id, line_no,
+        gross_amount, discount_amount, increment_amount, scheme)
+    SELECT m.account_id, m.item_id, m.kind, m.period_start, m.ordinal, live.revision + m.further,
+        CASE WHEN $4 THEN coalesce(m.end_before, CASE WHEN live.amount = m.given THEN m.period_start ELSE live.period_end END)
              ELSE live.period_end END,
-        c.subscription_id, c.schedule_version, c.period_no,
-        CASE WHEN $4 THEN live.amount - sum(c.amount - coalesce(b.amount, 0)) OVER back ELSE live.amount END,
-        CASE WHEN $4 THEN live.granted ELSE live.granted + sum(c.amount - coalesce(b.amount, 0)) OVER back END,
-        CASE WHEN $4 THEN b.quantity ELSE live.quantity END, CASE WHEN $4 THEN coalesce(b.price, c.price) ELSE live.price END,
-        CASE WHEN $4 THEN coalesce(b.price_version, c.price_version) ELSE live.price_version END, $3, c.line_no
-      FROM billing.charge c
+        m.subscription_id, m.schedule_version, m.period_no,
+        CASE WHEN $4 THEN live.amount - m.given ELSE live.amount END,
+        CASE WHEN $4 THEN live.granted ELSE live.granted + m.given END,
+        CASE WHEN $4 THEN m.quantity_before ELSE live.quantity END, CASE WHEN $4 THEN m.price_before ELSE live.price END,
+        CASE WHEN $4 THEN m.version_before ELSE live.price_version END, $3, m.line_no,
+        CASE WHEN NOT $4 THEN live.gross_amount
+             ELSE nullif(coalesce(live.gross_amount, live.amount) - m.given_gross, live.amount - m.given) END,
+        CASE WHEN $4 THEN nullif(coalesce(live.discount_amount, 0) - m.given_discount, 0) ELSE live.discount_amount END,
+        CASE WHEN $4 THEN nullif(coalesce(live.increment_amount, 0) - m.given_increment, 0) ELSE live.increment_amount END,
+        CASE WHEN $4 THEN m.scheme_before ELSE live.scheme END
+      FROM moved m
      CROSS JOIN LATERAL (
            SELECT x.* FROM billing.charge x
-            WHERE x.account_id = c.account_id AND x.item_id = c.item_id AND x.kind = c.kind AND x.period_start = c.period_start
-              AND x.ordinal = c.ordinal ORDER BY x.revision DESC LIMIT 1) live
-      LEFT JOIN billing.charge b ON b.account_id = c.account_id AND b.item_id = c.item_id AND b.kind = c.kind
-           AND b.period_start = c.period_start AND b.ordinal = c.ordinal AND b.revision = c.revision - 1
-     WHERE c.account_id = $1 AND c.invoice_id = $2
-    WINDOW back AS (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision DESC)
+            WHERE x.account_id = m.account_id AND x.item_id = m.item_id AND x.kind = m.kind AND x.period_start = m.period_start
+              AND x.ordinal = m.ordinal ORDER BY x.revision DESC LIMIT 1) live
 $$;
 COMMENT ON FUNCTION billing_internal.reverse_charges(bigint, bigint, bigint, boolean) IS 'revises the charges of an invoice that is voided';

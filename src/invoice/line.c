@@ -173,11 +173,11 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	else
 		set_rating(&row, line);
 	set_text(&row, LINE_unit_code, price->unit_code);
-	set_money(&row, LINE_gross_amount, line->amount);
-	set_money(&row, LINE_amount, line->amount);
+	set_money(&row, LINE_gross_amount, line->money.gross);
+	set_money(&row, LINE_amount, line->money.amount);
 	set_money(&row, LINE_net_amount, line->net);
-	set_money(&row, LINE_discount_amount, 0);
-	set_money(&row, LINE_increment_amount, 0);
+	set_money(&row, LINE_discount_amount, line->money.discount);
+	set_money(&row, LINE_increment_amount, line->money.increment);
 	set_money(&row, LINE_document_discount, 0);
 	set(&row, LINE_tax_inclusive, BoolGetDatum(price->tax_inclusive));
 	set_text(&row, LINE_tax, price->tax);
@@ -186,6 +186,20 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	set_text(&row, LINE_tax_reason, line->reason);
 	set(&row, LINE_period_start, TimestampTzGetDatum(line->start));
 	set(&row, LINE_period_end, TimestampTzGetDatum(line->end));
+	set_text(&row, LINE_plan, delta->plan);
+}
+
+/* Amount of a charge; its parts only where they say more than the amount. */
+static void
+set_parts(Row *row, Money money)
+{
+	set_money(row, CHARGE_amount, money.amount);
+	if (money.gross != money.amount)
+		set_money(row, CHARGE_gross_amount, money.gross);
+	if (money.discount != 0)
+		set_money(row, CHARGE_discount_amount, money.discount);
+	if (money.increment != 0)
+		set_money(row, CHARGE_increment_amount, money.increment);
 }
 
 /* Fills CHARGE_COUNT values: a range live from now on, carried by the line (doc/rules.md P7). */
@@ -206,7 +220,7 @@ charge_row(const AccountTerms *terms, const Document *document, int line_no, con
 	set(&row, CHARGE_subscription_id, Int64GetDatum(delta->subscription_id));
 	set(&row, CHARGE_schedule_version, Int32GetDatum(delta->version));
 	set(&row, CHARGE_period_no, Int64GetDatum(delta->period_no));
-	set_money(&row, CHARGE_amount, charge->amount);
+	set_parts(&row, charge->money);
 	set_money(&row, CHARGE_granted, charge->granted);
 	set_numeric(&row, CHARGE_quantity, charge->quantity);
 	set_text(&row, CHARGE_price, charge->price->code);

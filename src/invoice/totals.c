@@ -90,7 +90,7 @@ spread_net(Document *document, const TaxTotal *group, int64 net)
 
 	for (int i = 0; i < document->nlines; i++)
 		if (document->lines[i].price->tax_inclusive && same_group(&document->lines[i], group->category, group->rate))
-			weights[count++] = document->lines[i].amount;
+			weights[count++] = document->lines[i].money.amount;
 	if (count == 0)
 		return;
 	amount_split(net, weights, count, parts);
@@ -112,11 +112,11 @@ sum_group(Document *document, const TaxTotal *group, int64 *exclusive, int64 *in
 		if (!same_group(line, group->category, group->rate))
 			continue;
 		if (line->price->tax_inclusive)
-			*inclusive = amount_add(*inclusive, line->amount);
+			*inclusive = amount_add(*inclusive, line->money.amount);
 		else
 		{
-			*exclusive = amount_add(*exclusive, line->amount);
-			line->net = line->amount;
+			*exclusive = amount_add(*exclusive, line->money.amount);
+			line->net = line->money.amount;
 		}
 	}
 }
@@ -184,7 +184,7 @@ given_back(const Document *document, const TaxTotal *group, int64 invoice_id, co
 		const DocumentLine *line = &document->lines[i];
 
 		if (line->delta->live->origin_invoice == invoice_id && same_group(line, group->category, group->rate))
-			after[line->price->tax_inclusive] = amount_add(after[line->price->tax_inclusive], line->amount);
+			after[line->price->tax_inclusive] = amount_add(after[line->price->tax_inclusive], line->money.amount);
 	}
 	total = divide(after[0], after[1], group->rate);
 	total.net -= earlier.net;
@@ -209,7 +209,7 @@ note_credited(const Document *document, CorrectionHistory *history)
 		history->credited[history->ncredited++] = (CreditedBefore)
 		{
 			.invoice_id = line->delta->live->origin_invoice, .category = line->delta->live->tax_category,
-				.rate = line->rate, .inclusive = line->price->tax_inclusive, .amount = line->amount
+				.rate = line->rate, .inclusive = line->price->tax_inclusive, .amount = line->money.amount
 		};
 	}
 }

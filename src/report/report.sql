@@ -24,7 +24,7 @@ BEGIN
     END IF;
     RETURN document || jsonb_build_object(
         'lines', (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('line_no', l.line_no, 'nature', l.nature,
-                'description', l.description, 'product', l.product, 'price', l.price, 'subscription_id', l.subscription_id,
+                'description', l.description, 'product', l.product, 'price', l.price, 'plan', l.plan, 'scheme', l.scheme, 'subscription_id', l.subscription_id,
                 'item_id', l.item_id, 'quantity', l.quantity::text, 'unit_code', l.unit_code, 'unit_amount', l.unit_amount::text,
                 'base_quantity', l.base_quantity::text, 'brackets', l.brackets, 'gross_amount', l.gross_amount::text,
                 'discount_amount', l.discount_amount::text, 'increment_amount', l.increment_amount::text, 'amount', l.amount::text,
@@ -135,12 +135,19 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH revision AS (
         SELECT c.*, lag(c.revision) OVER k AS before, coalesce(lag(c.amount) OVER k, 0) AS amount_before,
-               coalesce(lag(c.granted) OVER k, 0) AS granted_before, lead(c.revision) OVER k AS after
+               coalesce(lag(c.granted) OVER k, 0) AS granted_before, lead(c.revision) OVER k AS after,
+               coalesce(c.discount_amount, 0) - coalesce(lag(c.discount_amount) OVER k, 0) AS discount_moved,
+               coalesce(c.increment_amount, 0) - coalesce(lag(c.increment_amount) OVER k, 0) AS increment_moved
           FROM billing.charge c
         WINDOW k AS (PARTITION BY c.account_id, c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision)),
     live AS (
         SELECT r.*, lead(r.period_start) OVER (PARTITION BY r.account_id, r.item_id, r.kind, r.ordinal ORDER BY r.period_start) AS next_start
           FROM revision r WHERE r.after IS NULL AND r.period_end > r.period_start)
+    SELECT 'wrong parts', 'charge', r.account_id, r.item_id, format('from %s: %s - %s + %s is not %s', r.period_start, r.gross_amount,
+           r.discount_amount, r.increment_amount, r.amount)
+      FROM revision r
+     WHERE coalesce(r.gross_amount, r.amount) - coalesce(r.discount_amount, 0) + coalesce(r.increment_amount, 0) <> r.amount
+    UNION ALL
     SELECT 'missing revision', 'charge', r.account_id, r.item_id, format('from %s: revision %s follows %s', r.period_start, r.revision, r.before)
       FROM revision r WHERE r.revision <> coalesce(r.before + 1, 0)
     UNION ALL
@@ -149,7 +156,9 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
     UNION ALL
     SELECT 'charge without line', 'charge', r.account_id, r.item_id, format('document %s, line %s: charges move by %s, the line says %s',
            r.invoice_id, r.line_no, r.moved, r.amount)
-      FROM (SELECT r.account_id, r.item_id, r.invoice_id, r.line_no, l.amount,
+      FROM (SELECT r.account_id, r.item_id, r.invoice_id, r.line_no, l.nature, l.amount, l.discount_amount, l.increment_amount,
+                   sum(CASE WHEN h.kind = 'credit_note' THEN -r.discount_moved ELSE r.discount_moved END) AS discount_moved,
+                   sum(CASE WHEN h.kind = 'credit_note' THEN -r.increment_moved ELSE r.increment_moved END) AS increment_moved,
                    sum(CASE WHEN l.nature = 'grant' THEN r.granted - r.granted_before
                             WHEN h.kind = 'credit_note' THEN r.amount_before - r.amount
                             ELSE r.amount - r.amount_before END) AS moved,
@@ -158,8 +167,9 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
               LEFT JOIN billing.invoice_line l ON l.account_id = r.account_id AND l.invoice_id = r.invoice_id AND l.line_no = r.line_no
                    AND l.item_id = r.item_id
               LEFT JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id
-             GROUP BY 1, 2, 3, 4, 5) r
+             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) r
      WHERE r.moved IS DISTINCT FROM r.amount OR r.astray
+        OR r.nature <> 'grant' AND (r.discount_moved, r.increment_moved) IS DISTINCT FROM (r.discount_amount, r.increment_amount)
     UNION ALL
     SELECT 'line without charge', 'invoice_line', l.account_id, l.invoice_id, format('line %s', l.line_no)
       FROM billing.invoice_line l

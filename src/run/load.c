@@ -220,8 +220,16 @@ load_drafts(AccountBatch *batch, const RunContext *run)
 enum
 {
 	L_ACCOUNT = 1, L_ITEM, L_SUBSCRIPTION, L_START, L_END, L_REVISION, L_VERSION, L_PERIOD, L_AMOUNT, L_GRANTED,
-	L_QUANTITY, L_PRICE, L_PRICE_VERSION, L_ORIGIN, L_ORIGIN_LINE, L_CATEGORY, L_RATE, L_REASON
+	L_QUANTITY, L_PRICE, L_PRICE_VERSION, L_ORIGIN, L_ORIGIN_LINE, L_CATEGORY, L_RATE, L_REASON,
+	L_PLAN, L_GROSS, L_DISCOUNT, L_INCREMENT
 };
+
+/* A money column in minor units. */
+static int64
+query_amount(int row, int column, int minor_units)
+{
+	return amount_round(DatumGetNumeric(query_value(row, column)), minor_units);
+}
 
 static void
 fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
@@ -237,8 +245,13 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 	live->revision = DatumGetInt32(query_value(row, L_REVISION));
 	live->version = DatumGetInt32(query_value(row, L_VERSION));
 	live->period_no = query_int64(row, L_PERIOD, 0);
-	live->amount = amount_round(DatumGetNumeric(query_value(row, L_AMOUNT)), minor_units);
-	live->granted = amount_round(DatumGetNumeric(query_value(row, L_GRANTED)), minor_units);
+	live->money = (Money)
+	{
+		.gross = query_amount(row, L_GROSS, minor_units), .discount = query_amount(row, L_DISCOUNT, minor_units),
+			.increment = query_amount(row, L_INCREMENT, minor_units), .amount = query_amount(row, L_AMOUNT, minor_units)
+	};
+	live->granted = query_amount(row, L_GRANTED, minor_units);
+	live->plan = query_text(row, L_PLAN);
 	live->quantity = isnull ? NULL : DatumGetNumericCopy(quantity);
 	live->origin_invoice = query_int64(row, L_ORIGIN, 0);
 	live->origin_line = DatumGetInt32(query_value(row, L_ORIGIN_LINE));
@@ -261,7 +274,8 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 	static SpiQuery query = {
 		.text = "SELECT c.account_id, c.item_id, c.subscription_id, c.period_start, c.period_end, c.revision,"
 		" c.schedule_version, c.period_no, c.amount, c.granted, c.quantity, c.price, c.price_version,"
-		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
+		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason, l.plan,"
+		" coalesce(c.gross_amount, c.amount), coalesce(c.discount_amount, 0), coalesce(c.increment_amount, 0) FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
 		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
 		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"
@@ -328,7 +342,7 @@ load_origins(AccountBatch *batch, const RunContext *run, Datum *keys)
 		history->origins[history->norigins++] = (OriginDocument)
 		{
 			.id = query_int64(row, 2, 0), .settled = DatumGetBool(query_value(row, 3)),
-				.amount_due = amount_round(DatumGetNumeric(query_value(row, 4)), account->terms.minor_units)
+				.amount_due = query_amount(row, 4, account->terms.minor_units)
 		};
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -358,7 +372,7 @@ load_credited(AccountBatch *batch, const RunContext *run, Datum *keys)
 		{
 			.invoice_id = query_int64(row, 2, 0), .category = query_text(row, 3),
 				.rate = DatumGetNumericCopy(query_value(row, 4)), .inclusive = DatumGetBool(query_value(row, 5)),
-				.amount = amount_round(DatumGetNumeric(query_value(row, 6)), account->terms.minor_units)
+				.amount = query_amount(row, 6, account->terms.minor_units)
 		};
 	}
 	SPI_freetuptable(SPI_tuptable);

@@ -196,7 +196,7 @@ put_unbilled_account(Report *report, const BatchAccount *account)
 		add(&row, CStringGetTextDatum(delta->correction ? "correction" : "charge"), false);
 		add(&row, delta->quantity ? NumericGetDatum(delta->quantity) : (Datum) 0, delta->quantity == NULL);
 		add(&row, CStringGetTextDatum(account->terms.currency), false);
-		add_money(&row, delta->amount, account);
+		add_money(&row, delta->money.amount, account);
 		add(&row, BoolGetDatum(delta->price->tax_inclusive), false);
 		add(&row, TimestampTzGetDatum(delta->start), false);
 		add(&row, TimestampTzGetDatum(delta->end), false);
@@ -223,8 +223,8 @@ put_difference_account(Report *report, const BatchAccount *account)
 		add(&row, Int64GetDatum(account->terms.account_id), false);
 		add(&row, Int64GetDatum(delta->item_id), false);
 		add(&row, TimestampTzGetDatum(delta->start), false);
-		add_money(&row, delta->live ? delta->live->amount : 0, account);
-		add_money(&row, (delta->live ? delta->live->amount : 0) + delta->amount, account);
+		add_money(&row, delta->live ? delta->live->money.amount : 0, account);
+		add_money(&row, (delta->live ? delta->live->money.amount : 0) + delta->money.amount, account);
 		tuplestore_putvalues(report->rsinfo->setResult, report->rsinfo->setDesc, row.values, row.nulls);
 	}
 }

@@ -35,6 +35,14 @@ typedef struct CalendarRow
 	char	   *first_period;
 } CalendarRow;
 
+/* A row of plan_version. */
+typedef struct PlanRow
+{
+	int64		subscription_id;
+	int			version;
+	PlanTerms	terms;
+} PlanRow;
+
 /* A row of item_version; what it does not name is NULL. */
 typedef struct TermsRow
 {
@@ -142,6 +150,60 @@ load_item_terms(const AccountBatch *batch, RunContext *run)
 	return rows;
 }
 
+/* By subscription, then in the order in which the plans hold: of two at one instant the later entered. */
+static int
+compare_plans(const void *a, const void *b)
+{
+	const PlanRow *x = a;
+	const PlanRow *y = b;
+	int			order = compare_keys(&x->subscription_id, &y->subscription_id);
+
+	if (order == 0)
+		order = compare_keys(&x->terms.from, &y->terms.from);
+	return order != 0 ? order : x->version - y->version;
+}
+
+static KeyedRows
+load_plans(const AccountBatch *batch, const RunContext *run)
+{
+	static SpiQuery query = {
+		.text = "SELECT x.subscription_id, x.version, x.valid_from, x.plan" OF_BATCH("plan_version", ""),
+		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+	};
+	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(PlanRow));
+
+	for (int i = 0; i < rows.count; i++)
+		((PlanRow *) rows.rows)[i] = (PlanRow)
+	{
+		.subscription_id = query_int64(i, 1, 0), .version = DatumGetInt32(query_value(i, 2)),
+			.terms.from = query_int64(i, 3, 0), .terms.plan = query_text(i, 4)
+	};
+	SPI_freetuptable(SPI_tuptable);
+	qsort(rows.rows, rows.count, rows.size, compare_plans);
+	return rows;
+}
+
+/* Gives a subscription its plans: the one it was made from, then those of plan_version. */
+static void
+take_plans(const KeyedRows *rows, Subscription *sub, char *plan)
+{
+	const PlanRow *first = rows->rows;
+	const PlanRow *row = find_row(rows, sub->id);
+	int			count = 1;
+
+	while (row != NULL && row > first && row[-1].subscription_id == sub->id)
+		row--;
+	for (int i = 0; row != NULL && row + i < first + rows->count && row[i].subscription_id == sub->id; i++)
+		count++;
+	sub->plans = palloc(sizeof(PlanTerms) * count);
+	sub->plans[0] = (PlanTerms)
+	{
+		.from = DT_NOBEGIN, .plan = plan
+	};
+	for (sub->nplans = 1; sub->nplans < count; sub->nplans++)
+		sub->plans[sub->nplans] = row[sub->nplans - 1].terms;
+}
+
 static void
 fill_subscription(Subscription *sub, const CalendarRow *calendar, int row)
 {
@@ -192,10 +254,11 @@ take_terms(const KeyedRows *rows, SubscriptionItem *item)
 
 /* Subscriptions whose items may still be due. */
 static KeyedRows
-load_subscriptions(const AccountBatch *batch, const RunContext *run, const KeyedRows *calendars)
+load_subscriptions(const AccountBatch *batch, const RunContext *run, const KeyedRows *calendars,
+				   const KeyedRows *plans)
 {
 	static SpiQuery query = {
-		.text = "SELECT x.id, x.start_at, least(x.end_at, x.canceled_at), x.purchase_order, x.metadata"
+		.text = "SELECT x.id, x.start_at, least(x.end_at, x.canceled_at), x.purchase_order, x.metadata, x.plan"
 		OF_BATCH("subscription",
 				 " AND (coalesce(least(t.end_at, t.canceled_at), 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
 				 "  JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
@@ -216,8 +279,13 @@ load_subscriptions(const AccountBatch *batch, const RunContext *run, const Keyed
 	{
 		const CalendarRow *calendar = find_row(calendars, query_int64(i, 1, 0));
 
-		if (calendar != NULL)
-			fill_subscription(&((Subscription *) rows.rows)[count++], calendar, i);
+		Subscription *sub = &((Subscription *) rows.rows)[count];
+
+		if (calendar == NULL)
+			continue;
+		fill_subscription(sub, calendar, i);
+		take_plans(plans, sub, query_text(i, 6));
+		count++;
 	}
 	rows.count = count;
 	SPI_freetuptable(SPI_tuptable);
@@ -278,7 +346,8 @@ void
 batch_load_timelines(AccountBatch *batch, RunContext *run)
 {
 	KeyedRows	calendars = load_calendars(batch, run);
-	KeyedRows	subs = load_subscriptions(batch, run, &calendars);
+	KeyedRows	plans = load_plans(batch, run);
+	KeyedRows	subs = load_subscriptions(batch, run, &calendars, &plans);
 	KeyedRows	terms = load_item_terms(batch, run);
 	SubscriptionItem *items;
 	int			nitems = load_items(batch, run, &subs, &calendars, &terms, &items);

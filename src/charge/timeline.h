@@ -30,7 +30,10 @@ typedef enum ProrationSide
 	SIDE_FULL					/* counts from the period's start */
 } ProrationSide;
 
-/* One version of a price with all that a line copies from it. */
+/*
+ * One version of a price with all that a line copies from it.  Two with the
+ * same code, version and scheme are the same pointer.
+ */
 typedef struct Price
 {
 	char	   *code;
@@ -48,6 +51,8 @@ typedef struct Price
 	ProrationBasis basis;
 	Aggregation aggregation;
 	PriceScheme *scheme;
+	Jsonb	   *override;		/* the scheme, where it is one customer's instead of the version's;
+								 * or NULL */
 } Price;
 
 typedef struct Subscription Subscription;

@@ -187,6 +187,8 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	set(&row, LINE_period_start, TimestampTzGetDatum(line->start));
 	set(&row, LINE_period_end, TimestampTzGetDatum(line->end));
 	set_text(&row, LINE_plan, delta->plan);
+	if (price->override != NULL)
+		set(&row, LINE_scheme, JsonbPGetDatum(price->override));
 }
 
 /* Amount of a charge; its parts only where they say more than the amount. */
@@ -227,6 +229,8 @@ charge_row(const AccountTerms *terms, const Document *document, int line_no, con
 	set(&row, CHARGE_price_version, Int32GetDatum(charge->price->version));
 	set(&row, CHARGE_invoice_id, Int64GetDatum(document->id));
 	set(&row, CHARGE_line_no, Int32GetDatum(line_no));
+	if (charge->price->override != NULL)
+		set(&row, CHARGE_scheme, JsonbPGetDatum(charge->price->override));
 }
 
 /* Fills TAX_COUNT values. */

@@ -9,7 +9,9 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -17,12 +19,16 @@
 #include "lib/spi.h"
 #include "run/context.h"
 
-#define PRICE_KEY_LENGTH 128
+typedef struct CachedPrice
+{
+	Price	   *price;
+	struct CachedPrice *next;	/* of the same hash */
+} CachedPrice;
 
 typedef struct PriceEntry
 {
-	char		key[PRICE_KEY_LENGTH];	/* version:code */
-	Price	   *price;
+	uint32		hash;			/* of code and version */
+	CachedPrice *first;
 } PriceEntry;
 
 static void
@@ -53,10 +59,10 @@ run_context_create(MemoryContext parent, bool read_only)
 	MemoryContext context = AllocSetContextCreate(parent, "billing run", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	RunContext *run = palloc0(sizeof(RunContext));
-	HASHCTL		ctl = {.keysize = PRICE_KEY_LENGTH, .entrysize = sizeof(PriceEntry), .hcxt = context};
+	HASHCTL		ctl = {.keysize = sizeof(uint32), .entrysize = sizeof(PriceEntry), .hcxt = context};
 
 	run->context = context;
-	run->prices = hash_create("billing prices", 64, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	run->prices = hash_create("billing prices", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	run->read_only = read_only;
 	run->taxes = tax_table_load(read_only);
 	load_entities(run);
@@ -98,9 +104,9 @@ aggregation_of(const char *name, const PriceScheme *scheme)
 		: strcmp(name, "max") == 0 ? AGGREGATE_MAX : AGGREGATE_LAST;
 }
 
-/* One price version from the books, in the current context. */
+/* One price version from the books, in the current context; scheme replaces the version's unless NULL. */
 static Price *
-load_price(const char *code, int version, bool read_only)
+load_price(const char *code, int version, const Jsonb *scheme, bool read_only)
 {
 	static SpiQuery query = {
 		.text = "SELECT p.name, p.product, p.tax, p.meter, p.unit_code, p.every, p.timing = 'advance', p.tax_inclusive,"
@@ -134,32 +140,45 @@ load_price(const char *code, int version, bool read_only)
 	price->credit_side = side_of(credit);
 	price->basis = price->charge_side == SIDE_PRORATE ? proration_basis(charge)
 		: price->credit_side == SIDE_PRORATE ? proration_basis(credit) : BASIS_DAY;
-	price->scheme = scheme_parse(DatumGetJsonbP(query_value(0, 12)));
+	price->override = scheme == NULL ? NULL : memcpy(palloc(VARSIZE(scheme)), scheme, VARSIZE(scheme));
+	price->scheme = scheme_parse(price->override ? price->override : DatumGetJsonbP(query_value(0, 12)));
 	price->aggregation = aggregation_of(query_text(0, 11), price->scheme);
 	SPI_freetuptable(SPI_tuptable);
 	return price;
 }
 
-/* A price version, read and parsed once per run. */
-const Price *
-run_price(RunContext *run, const char *code, int version)
+static bool
+same_scheme(Jsonb *a, Jsonb *b)
 {
-	char		key[PRICE_KEY_LENGTH];
-	PriceEntry *entry;
-	bool		found;
-	MemoryContext old;
-	Price	   *price;
+	return a == NULL || b == NULL ? a == b : compareJsonbContainers(&a->root, &b->root) == 0;
+}
 
-	/* A code too long for the key is loaded each time. */
-	if (snprintf(key, sizeof(key), "%d:%s", version, code) >= (int) sizeof(key))
-		return load_price(code, version, run->read_only);
-	entry = hash_search(run->prices, key, HASH_FIND, NULL);
-	if (entry != NULL)
-		return entry->price;
+/*
+ * A price version, read and parsed once per run; of one customer's own scheme
+ * (not NULL) another one.  The rows of the last statement stay as they are.
+ */
+const Price *
+run_price(RunContext *run, const char *code, int version, Jsonb *scheme)
+{
+	uint32		hash = hash_combine(string_hash(code, strlen(code) + 1), (uint32) version);
+	bool		found;
+	PriceEntry *entry = hash_search(run->prices, &hash, HASH_ENTER, &found);
+	SPITupleTable *rows = SPI_tuptable;
+	CachedPrice *cached;
+	MemoryContext old;
+
+	if (!found)
+		entry->first = NULL;
+	for (cached = entry->first; cached != NULL; cached = cached->next)
+		if (cached->price->version == version && strcmp(cached->price->code, code) == 0 &&
+			same_scheme(cached->price->override, scheme))
+			return cached->price;
 	old = MemoryContextSwitchTo(run->context);
-	price = load_price(code, version, run->read_only);
+	cached = palloc(sizeof(CachedPrice));
+	cached->price = load_price(code, version, scheme, run->read_only);
+	cached->next = entry->first;
+	entry->first = cached;
 	MemoryContextSwitchTo(old);
-	entry = hash_search(run->prices, key, HASH_ENTER, &found);
-	entry->price = price;
-	return price;
+	SPI_tuptable = rows;
+	return cached->price;
 }

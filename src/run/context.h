@@ -20,7 +20,7 @@ typedef struct Entity
 typedef struct RunContext
 {
 	MemoryContext context;		/* everything below, and the struct */
-	HTAB	   *prices;			/* (code, version) to Price */
+	HTAB	   *prices;			/* (code, version, scheme) to Price */
 	Entity	   *entities;
 	int			nentities;
 	TaxTable   *taxes;
@@ -29,7 +29,7 @@ typedef struct RunContext
 
 extern RunContext *run_context_create(MemoryContext parent, bool read_only);
 extern void run_context_destroy(RunContext *run);
-extern const Price *run_price(RunContext *run, const char *code, int version);
+extern const Price *run_price(RunContext *run, const char *code, int version, Jsonb *scheme);
 extern const Entity *run_entity(const RunContext *run, const char *code);
 
 #endif							/* BILLING_RUN_CONTEXT_H */

@@ -221,7 +221,7 @@ enum
 {
 	L_ACCOUNT = 1, L_ITEM, L_SUBSCRIPTION, L_START, L_END, L_REVISION, L_VERSION, L_PERIOD, L_AMOUNT, L_GRANTED,
 	L_QUANTITY, L_PRICE, L_PRICE_VERSION, L_ORIGIN, L_ORIGIN_LINE, L_CATEGORY, L_RATE, L_REASON,
-	L_PLAN, L_GROSS, L_DISCOUNT, L_INCREMENT
+	L_PLAN, L_SCHEME, L_GROSS, L_DISCOUNT, L_INCREMENT
 };
 
 /* A money column in minor units. */
@@ -236,7 +236,7 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 {
 	bool		isnull;
 	Datum		quantity = query_datum(row, L_QUANTITY, &isnull);
-	SPITupleTable *rows = SPI_tuptable;
+	Datum		scheme;
 
 	live->item_id = query_int64(row, L_ITEM, 0);
 	live->subscription_id = query_int64(row, L_SUBSCRIPTION, 0);
@@ -258,8 +258,9 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 	live->tax_category = query_text(row, L_CATEGORY);
 	live->tax_rate = DatumGetNumericCopy(query_value(row, L_RATE));
 	live->tax_reason = query_text(row, L_REASON);
-	live->price = run_price(run, query_text(row, L_PRICE), DatumGetInt32(query_value(row, L_PRICE_VERSION)));
-	SPI_tuptable = rows;
+	scheme = query_datum(row, L_SCHEME, &isnull);
+	live->price = run_price(run, query_text(row, L_PRICE), DatumGetInt32(query_value(row, L_PRICE_VERSION)),
+							isnull ? NULL : DatumGetJsonbP(scheme));
 }
 
 /*
@@ -274,7 +275,7 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 	static SpiQuery query = {
 		.text = "SELECT c.account_id, c.item_id, c.subscription_id, c.period_start, c.period_end, c.revision,"
 		" c.schedule_version, c.period_no, c.amount, c.granted, c.quantity, c.price, c.price_version,"
-		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason, l.plan,"
+		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason, l.plan, c.scheme,"
 		" coalesce(c.gross_amount, c.amount), coalesce(c.discount_amount, 0), coalesce(c.increment_amount, 0) FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
 		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"

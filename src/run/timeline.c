@@ -49,6 +49,7 @@ typedef struct TermsRow
 	int64		item_id;
 	int			version;
 	Terms		terms;
+	Jsonb	   *scheme;			/* of this customer instead of the price's */
 } TermsRow;
 
 static int
@@ -124,28 +125,29 @@ static KeyedRows
 load_item_terms(const AccountBatch *batch, RunContext *run)
 {
 	static SpiQuery query = {
-		.text = "SELECT x.item_id, x.version, x.valid_from, x.price, x.price_version, x.quantity" OF_BATCH("item_version", ""),
+		.text = "SELECT x.item_id, x.version, x.valid_from, x.price, x.price_version, x.quantity, x.scheme"
+		OF_BATCH("item_version", ""),
 		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
 	};
 	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(TermsRow));
-	SPITupleTable *table = SPI_tuptable;
 
 	for (int i = 0; i < rows.count; i++)
 	{
 		TermsRow   *row = &((TermsRow *) rows.rows)[i];
 		char	   *price = query_text(i, 4);
 		bool		isnull;
-		Datum		quantity = query_datum(i, 6, &isnull);
+		Datum		value = query_datum(i, 6, &isnull);
 
 		row->item_id = query_int64(i, 1, 0);
 		row->version = DatumGetInt32(query_value(i, 2));
 		row->terms.from = query_int64(i, 3, 0);
-		row->terms.quantity = isnull ? NULL : DatumGetNumericCopy(quantity);
+		row->terms.quantity = isnull ? NULL : DatumGetNumericCopy(value);
+		value = query_datum(i, 7, &isnull);
+		row->scheme = isnull ? NULL : DatumGetJsonbPCopy(value);
 		if (price != NULL)
-			row->terms.price = run_price(run, price, DatumGetInt32(query_value(i, 5)));
-		SPI_tuptable = table;
+			row->terms.price = run_price(run, price, DatumGetInt32(query_value(i, 5)), row->scheme);
 	}
-	SPI_freetuptable(table);
+	SPI_freetuptable(SPI_tuptable);
 	qsort(rows.rows, rows.count, rows.size, compare_terms);
 	return rows;
 }
@@ -217,12 +219,21 @@ fill_subscription(Subscription *sub, const CalendarRow *calendar, int row)
 	sub->first_period = strcmp(calendar->first_period, "free") == 0 ? SIDE_NONE : SIDE_FULL;
 }
 
+/* The price of the item's last terms, with a scheme of its own where one is named. */
+static const Price *
+price_before(RunContext *run, const SubscriptionItem *item, Jsonb *scheme)
+{
+	const Price *price = item->terms[item->nterms - 1].price;
+
+	return scheme == NULL ? price : run_price(run, price->code, price->version, scheme);
+}
+
 /*
  * Gives an item its terms: what a version does not name stays as before, and
  * of two at one instant the later entered wins.  False where it has none.
  */
 static bool
-take_terms(const KeyedRows *rows, SubscriptionItem *item)
+take_terms(RunContext *run, const KeyedRows *rows, SubscriptionItem *item)
 {
 	const TermsRow *first = rows->rows;
 	const TermsRow *row = find_row(rows, item->id);
@@ -241,7 +252,7 @@ take_terms(const KeyedRows *rows, SubscriptionItem *item)
 		Terms		terms = row->terms;
 
 		if (item->nterms > 0 && terms.price == NULL)
-			terms.price = item->terms[item->nterms - 1].price;
+			terms.price = price_before(run, item, row->scheme);
 		if (item->nterms > 0 && terms.quantity == NULL)
 			terms.quantity = item->terms[item->nterms - 1].quantity;
 		if (item->nterms > 0 && item->terms[item->nterms - 1].from == terms.from)
@@ -306,7 +317,7 @@ compare_items(const void *a, const void *b)
 
 /* The items of the subscriptions, in their order; returns how many. */
 static int
-load_items(const AccountBatch *batch, const RunContext *run, const KeyedRows *subs,
+load_items(const AccountBatch *batch, RunContext *run, const KeyedRows *subs,
 		   const KeyedRows *calendars, const KeyedRows *terms_rows, SubscriptionItem **items)
 {
 	static SpiQuery query = {
@@ -326,7 +337,7 @@ load_items(const AccountBatch *batch, const RunContext *run, const KeyedRows *su
 
 		item->id = id;
 		item->nterms = 0;
-		if (sub == NULL || !take_terms(terms_rows, item))
+		if (sub == NULL || !take_terms(run, terms_rows, item))
 			continue;
 		calendar = find_row(calendars, sub->id);
 		item->subscription = sub;

@@ -44,7 +44,7 @@ metered_pieces(AccountBatch *batch, int *count)
 		{
 			Piece	   *piece = &batch->accounts[i].pieces.pieces[k];
 
-			if (piece->item->price->aggregation == AGGREGATE_NONE)
+			if (piece->price->aggregation == AGGREGATE_NONE)
 				continue;
 			if (*count == capacity)
 			{
@@ -67,10 +67,10 @@ put_request(Rows *requests, int n, const Piece *piece)
 	values[REQUEST_n] = Int32GetDatum(n);
 	values[REQUEST_account_id] = Int64GetDatum(piece->item->id >> 24);
 	values[REQUEST_subscription_id] = Int64GetDatum(piece->item->subscription->id);
-	values[REQUEST_meter] = CStringGetTextDatum(piece->item->price->meter);
+	values[REQUEST_meter] = CStringGetTextDatum(piece->price->meter);
 	values[REQUEST_start_at] = TimestampTzGetDatum(piece->start);
 	values[REQUEST_end_at] = TimestampTzGetDatum(piece->end);
-	values[REQUEST_aggregation] = Int32GetDatum(piece->item->price->aggregation);
+	values[REQUEST_aggregation] = Int32GetDatum(piece->price->aggregation);
 	rows_put(requests, values, nulls);
 }
 
@@ -95,7 +95,7 @@ take_result(Piece **pieces, int row)
 	bool		isnull;
 	Datum		transactions;
 
-	switch (piece->item->price->aggregation)
+	switch (piece->price->aggregation)
 	{
 		case AGGREGATE_COUNT:
 			piece->quantity = num_from_int(query_int64(row, 2, 0));

@@ -48,7 +48,7 @@ batch_open(DocumentBatch *batch)
 
 /* Adds the rows of one document; returns its payload hash. */
 static Digest
-add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *document, bool finalize)
+add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *document)
 {
 	Datum		values[MAX_COLUMNS];
 	bool		nulls[MAX_COLUMNS];
@@ -56,7 +56,7 @@ add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 
 	initStringInfo(&form);
 	canonical_begin(&form);
-	header_row(terms, document, finalize, values, nulls);
+	header_row(terms, document, values, nulls);
 	rows_put(&batch->header, values, nulls);
 	canonical_row(&form, "header", header_columns, HEADER_COUNT, values, nulls);
 	for (int line_no = 1; line_no <= document->nlines; line_no++)
@@ -113,19 +113,19 @@ add_allocations(DocumentBatch *batch, const AccountTerms *terms, const Document 
 }
 
 /*
- * Adds a document whose id is set; finalize tells a finished one from a draft.
+ * Adds a document whose id is set.
  * Nothing of the document is referenced afterwards but the terms.
  */
 void
-batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document, bool finalize)
+batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->scratch);
-	Digest		payload = add_rows(batch, terms, document, finalize);
+	Digest		payload = add_rows(batch, terms, document);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(batch->scratch);
 	batch->documents++;
-	if (!finalize)
+	if (!document->finish)
 		return;
 	add_seal(batch, terms, document, &payload);
 	add_allocations(batch, terms, document);

@@ -25,8 +25,7 @@ typedef struct DocumentBatch
 } DocumentBatch;
 
 extern void batch_open(DocumentBatch *batch);
-extern void batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document,
-					  bool finalize);
+extern void batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document);
 extern void batch_write(DocumentBatch *batch, TimestampTz at);
 
 #endif							/* BILLING_BATCH_H */

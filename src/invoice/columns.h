@@ -22,7 +22,8 @@
 	X(amount_paid, NUMERICOID, false) X(amount_credited, NUMERICOID, false) \
 	X(payment_terms_days, INT4OID, true) X(credits_invoice_id, INT8OID, true) \
 	X(reason, TEXTOID, true) X(purchase_order, TEXTOID, true) X(buyer_reference, TEXTOID, true) \
-	X(seller, JSONBOID, true) X(buyer, JSONBOID, true) X(metadata, JSONBOID, true)
+	X(seller, JSONBOID, true) X(buyer, JSONBOID, true) X(metadata, JSONBOID, true) \
+	X(finalize_after, TIMESTAMPTZOID, false)
 
 #define LINE_COLUMNS(X) \
 	X(account_id, INT8OID, true) X(invoice_id, INT8OID, true) X(line_no, INT4OID, true) \

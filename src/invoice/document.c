@@ -3,7 +3,8 @@
  *		From differences to documents: what stands together (doc/rules.md 5).
  *
  * Pure.  A document holds what is due at one instant for one tax scope and one
- * order number.  Corrections that give back stay on an invoice while it
+ * group: one order number, or one subscription where the account wants that.
+ * Corrections that give back stay on an invoice while it
  * remains positive and what they correct is settled; else all of them become
  * one credit note.
  */
@@ -24,6 +25,15 @@ tax_scope(const char *category, const char *reason)
 	return reason != NULL ? reason : category;
 }
 
+/* What is billed together with the line: its subscription's, or all of its order number. */
+static const char *
+group_of(const AccountTerms *terms, const DocumentLine *line)
+{
+	if (terms->by_subscription)
+		return psprintf("subscription:" INT64_FORMAT, line->subscription_id);
+	return line->purchase_order ? line->purchase_order : "";
+}
+
 /* The line of a difference, with the tax of its tax point or of what it corrects. */
 static DocumentLine
 make_line(const AccountTerms *terms, const TaxTable *taxes, DateADT issued_on, const Delta *delta)
@@ -37,6 +47,7 @@ make_line(const AccountTerms *terms, const TaxTable *taxes, DateADT issued_on, c
 	line.start = delta->start;
 	line.end = delta->end;
 	line.purchase_order = delta->item ? delta->item->subscription->purchase_order : NULL;
+	line.group = group_of(terms, &line);
 	if (delta->correction)
 	{
 		line.category = live->tax_category;
@@ -74,6 +85,8 @@ compare_group(const DocumentLine *a, const DocumentLine *b)
 
 	COMPARE(a->delta->due, b->delta->due);
 	order = strcmp(a->scope, b->scope);
+	if (order == 0)
+		order = strcmp(a->group, b->group);
 	return order != 0 ? order : strcmp(order_of(a), order_of(b));
 }
 

@@ -25,6 +25,8 @@ typedef struct AccountTerms
 	DateADT		last_issued_on; /* date of that series, which never goes back */
 	char	   *credit_note_series;
 	char	   *buyer_reference;	/* or NULL */
+	bool		by_subscription;	/* a document for each subscription */
+	Interval	grace;			/* drafts take late usage so long after their due instant */
 } AccountTerms;
 
 /* A document that a correction may point to. */
@@ -64,6 +66,7 @@ typedef struct DocumentLine
 	const char *reason;			/* or NULL */
 	const char *scope;
 	const char *purchase_order; /* or NULL */
+	const char *group;			/* what of the account is billed together */
 	int64		subscription_id;
 	int64		item_id;
 	TimestampTz start;
@@ -103,6 +106,8 @@ typedef struct Document
 	CreditAllocation *allocations;	/* of a credit note, to what it corrects */
 	int			nallocations;
 	int64		id;				/* set by the writer */
+	TimestampTz finalize_after; /* a draft until then; DT_NOBEGIN: no grace */
+	bool		finish;			/* gets number and seal; else (again) a draft */
 } Document;
 
 typedef struct DocumentList

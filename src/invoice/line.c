@@ -283,7 +283,7 @@ credited_invoice(const Document *document)
 
 /* What the kind of a document decides: series, status, what is settled. */
 static void
-set_kind(Row *row, const AccountTerms *terms, const Document *document, bool finalize)
+set_kind(Row *row, const AccountTerms *terms, const Document *document)
 {
 	int64		payable = document->net + document->tax + document->rounding;
 	int64		settled = 0;
@@ -292,28 +292,28 @@ set_kind(Row *row, const AccountTerms *terms, const Document *document, bool fin
 		set(row, HEADER_credits_invoice_id, Int64GetDatum(credited_invoice(document)));
 	if (document->credit_note)
 		set_text(row, HEADER_reason, "recalculated");
-	for (int i = 0; finalize && i < document->nallocations; i++)
+	for (int i = 0; document->finish && i < document->nallocations; i++)
 		settled += document->allocations[i].amount;
 	set_text(row, HEADER_kind, document->credit_note ? "credit_note" : "invoice");
 	set_text(row, HEADER_series, document->credit_note ? terms->credit_note_series : terms->invoice_series);
-	set_text(row, HEADER_status, !finalize ? "draft" : settled == payable ? "paid" : "open");
+	set_text(row, HEADER_status, !document->finish ? "draft" : settled == payable ? "paid" : "open");
 	set_money(row, HEADER_amount_paid, 0);
 	set_money(row, HEADER_amount_credited, settled);
 }
 
 /* Fills HEADER_COUNT values. */
 void
-header_row(const AccountTerms *terms, const Document *document, bool finalize, Datum *values, bool *nulls)
+header_row(const AccountTerms *terms, const Document *document, Datum *values, bool *nulls)
 {
 	Row			row = row_begin(terms, values, nulls, HEADER_COUNT);
 
 	set(&row, HEADER_account_id, Int64GetDatum(terms->account_id));
 	set(&row, HEADER_id, Int64GetDatum(document->id));
-	set_kind(&row, terms, document, finalize);
+	set_kind(&row, terms, document);
 	set_text(&row, HEADER_entity, terms->entity);
 	set_text(&row, HEADER_currency, terms->currency);
 	set_text(&row, HEADER_tax_scope, document->lines[0].scope);
-	set_text(&row, HEADER_billing_group, document->lines[0].purchase_order ? document->lines[0].purchase_order : "");
+	set_text(&row, HEADER_billing_group, document->lines[0].group);
 	set(&row, HEADER_billed_at, TimestampTzGetDatum(document->due));
 	set(&row, HEADER_period_start, TimestampTzGetDatum(document->period_start));
 	set(&row, HEADER_period_end, TimestampTzGetDatum(document->period_end));
@@ -327,4 +327,6 @@ header_row(const AccountTerms *terms, const Document *document, bool finalize, D
 	set(&row, HEADER_seller, JsonbPGetDatum(terms->seller));
 	set(&row, HEADER_buyer, JsonbPGetDatum(terms->buyer));
 	set(&row, HEADER_metadata, metadata_of(terms, document));
+	if (!document->finish && !TIMESTAMP_NOT_FINITE(document->finalize_after))
+		set(&row, HEADER_finalize_after, TimestampTzGetDatum(document->finalize_after));
 }

@@ -14,7 +14,6 @@ extern void charge_row(const AccountTerms *terms, const Document *document, int 
 					   const ChargeRow *charge, Datum *values, bool *nulls);
 extern void tax_row(const AccountTerms *terms, const Document *document, const TaxTotal *tax,
 					Datum *values, bool *nulls);
-extern void header_row(const AccountTerms *terms, const Document *document, bool finalize,
-					   Datum *values, bool *nulls);
+extern void header_row(const AccountTerms *terms, const Document *document, Datum *values, bool *nulls);
 
 #endif							/* BILLING_LINE_H */

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "common/int.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
@@ -174,6 +175,31 @@ instant_on_day(int64 julian, int64 time, pg_tz *tz)
 		return DT_NOBEGIN;
 	j2date(julian, &year, &month, &day);
 	return local_instant(year, month, day, time, tz);
+}
+
+/*
+ * An interval after an instant: months, then days on the wall of the zone, then
+ * time that passes.  DT_NOEND beyond the range of instants.
+ */
+TimestampTz
+instant_after(TimestampTz at, const Interval *span, pg_tz *tz)
+{
+	struct pg_tm tm;
+	int64		time;
+
+	if (span->month != 0)
+	{
+		local_clock(at, tz, &tm, &time);
+		at = instant_in_month(month_of(&tm) + span->month, tm.tm_mday, time, tz);
+	}
+	if (span->day != 0 && !TIMESTAMP_NOT_FINITE(at))
+	{
+		local_clock(at, tz, &tm, &time);
+		at = instant_on_day((int64) date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + span->day, time, tz);
+	}
+	if (TIMESTAMP_NOT_FINITE(at) || pg_add_s64_overflow(at, span->time, &at) || at >= END_OF_INSTANTS)
+		return DT_NOEND;
+	return at;
 }
 
 /*

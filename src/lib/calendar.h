@@ -41,6 +41,7 @@ extern TimestampTz schedule_start(const Schedule *s, int64 n);
 extern int64 schedule_period_at(const Schedule *s, TimestampTz at);
 extern TimestampTz schedule_anchor(TimestampTz start, const char *time_zone, int billing_day);
 
+extern TimestampTz instant_after(TimestampTz at, const Interval *span, pg_tz *tz);
 extern DateADT local_date(TimestampTz at, pg_tz *tz);
 extern TimestampTz local_midnight(DateADT date, pg_tz *tz);
 extern ProrationBasis proration_basis(const char *name);

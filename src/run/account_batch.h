@@ -21,6 +21,7 @@ typedef struct Draft
 	bool		credit_note;
 	bool		taken;
 	TimestampTz due;
+	TimestampTz finalize_after; /* DT_NOEND: not known */
 	char	   *scope;
 	char	   *billing_group;
 } Draft;
@@ -69,6 +70,7 @@ extern void batch_load_usage(AccountBatch *batch, const RunContext *run);
 extern void split_pieces(BatchAccount *account, const TaxTable *taxes);
 extern void batch_compare(AccountBatch *batch, RunContext *run);
 extern void batch_document(AccountBatch *batch, RunContext *run, TimestampTz at);
+extern TimestampTz account_next_due(const BatchAccount *account);
 extern BatchAccount *batch_find(AccountBatch *batch, int64 account_id);
 
 #endif							/* BILLING_ACCOUNT_BATCH_H */

@@ -80,11 +80,60 @@ delete_drafts(const AccountBatch *batch)
 		}
 }
 
-/* Is the document finished now, or (again) a draft? */
+/* Is the document finished now, or (again) a draft?  What is invoiced at once has no grace. */
 static bool
-finishes(const Document *document, const BillOptions *options)
+finishes(const BatchAccount *account, const Document *document, const BillOptions *options)
 {
-	return options->finalize && (options->only_invoice == 0 || options->only_invoice == document->id);
+	if (!options->finalize || options->only_invoice != 0)
+		return options->finalize && options->only_invoice == document->id;
+	return options->no_grace || document->finalize_after <= options->at ||
+		(options->at_once && document->due >= account->window.horizon);
+}
+
+/* Does the document hold an earlier revision of a range than the other? */
+static bool
+goes_before(const Document *document, const Document *other)
+{
+	for (int i = 0; i < document->nlines; i++)
+		for (int k = 0; k < other->nlines; k++)
+		{
+			const Delta *a = document->lines[i].delta;
+			const Delta *b = other->lines[k].delta;
+
+			if (a->item_id != b->item_id)
+				continue;
+			for (int x = 0; x < a->nrows; x++)
+				for (int y = 0; y < b->nrows; y++)
+					if (a->rows[x].start == b->rows[y].start && a->rows[x].revision < b->rows[y].revision)
+						return true;
+		}
+	return false;
+}
+
+/*
+ * Decides which documents of an account are finished.  A draft goes along where
+ * a finished document builds on what it corrects, or that would be lost with it.
+ */
+static void
+decide_finish(BatchAccount *account, const BillOptions *options)
+{
+	Document   *documents = account->documents.documents;
+	int			count = account->documents.count;
+	bool		more = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		documents[i].finish = finishes(account, &documents[i], options);
+		more = more || documents[i].finish;
+	}
+	while (more)
+	{
+		more = false;
+		for (int i = 0; i < count; i++)
+			for (int k = 0; k < count && !documents[i].finish; k++)
+				if (documents[k].finish && goes_before(&documents[i], &documents[k]))
+					documents[i].finish = more = true;
+	}
 }
 
 /*
@@ -93,25 +142,30 @@ finishes(const Document *document, const BillOptions *options)
  * run makes anew.
  */
 static TimestampTz
-still_to_compare(const BatchAccount *account, const BillOptions *options)
+still_to_compare(const BatchAccount *account)
 {
 	TimestampTz from = Min(account->deltas.postponed ? account->window.recompute_from : DT_NOEND,
 						   account->deltas.early_from);
 
 	for (int i = 0; i < account->documents.count; i++)
-		if (!finishes(&account->documents.documents[i], options))
+		if (!account->documents.documents[i].finish)
 			from = Min(from, account->documents.documents[i].period_start);
 	return from;
 }
 
-/* When the account is due next after what was billed; DT_NOEND: never. */
+/* When the account has something to charge or a draft to finish next; DT_NOEND: never. */
 static TimestampTz
 next_due(const BatchAccount *account)
 {
-	TimestampTz next = DT_NOEND;
+	TimestampTz next = account_next_due(account);
 
-	for (int s = 0; s < account->nsubs; s++)
-		next = Min(next, subscription_next_due(&account->subs[s], account->window.horizon));
+	for (int i = 0; i < account->documents.count; i++)
+	{
+		const Document *document = &account->documents.documents[i];
+
+		if (!document->finish && document->finalize_after != DT_NOBEGIN)
+			next = Min(next, document->finalize_after);
+	}
 	return next;
 }
 
@@ -133,7 +187,7 @@ array_of_instants(const TimestampTz *values, int count)
  * some ten thousand accounts would be read whole for every batch.
  */
 static void
-store_states(const AccountBatch *batch, const BillOptions *options)
+store_states(const AccountBatch *batch)
 {
 	static SpiQuery update = {
 		.text = "UPDATE billing.account_state s SET next_ordinal = n.next_ordinal, billed_through = n.billed_through,"
@@ -155,7 +209,7 @@ store_states(const AccountBatch *batch, const BillOptions *options)
 
 		ordinal[i] = account->next_ordinal;
 		through[i] = account->window.horizon;
-		recompute[i] = still_to_compare(account, options);
+		recompute[i] = still_to_compare(account);
 		due[i] = next_due(account);
 	}
 	values[0] = batch->id_array;
@@ -168,7 +222,7 @@ store_states(const AccountBatch *batch, const BillOptions *options)
 
 /* Writes the documents of a computed batch. */
 static void
-write_documents(const AccountBatch *batch, const BillOptions *options, BillResult *result)
+write_documents(const AccountBatch *batch, TimestampTz at, BillResult *result)
 {
 	DocumentBatch documents;
 
@@ -181,12 +235,12 @@ write_documents(const AccountBatch *batch, const BillOptions *options, BillResul
 		{
 			const Document *document = &account->documents.documents[k];
 
-			batch_add(&documents, &account->terms, document, finishes(document, options));
+			batch_add(&documents, &account->terms, document);
 			result->invoice_ids[result->ninvoices++] = document->id;
 		}
 	}
-	store_states(batch, options);
-	batch_write(&documents, options->at);
+	store_states(batch);
+	batch_write(&documents, at);
 }
 
 static int
@@ -218,7 +272,9 @@ bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options
 		batch.accounts[i].window.at_once = batch.accounts[i].window.early = options->at_once;
 	batch_compare(&batch, run);
 	batch_document(&batch, run, options->at);
+	for (int i = 0; i < batch.count; i++)
+		decide_finish(&batch.accounts[i], options);
 	result->invoice_ids = palloc(sizeof(int64) * Max(count_documents(&batch), 1));
 	delete_drafts(&batch);
-	write_documents(&batch, options, result);
+	write_documents(&batch, options->at, result);
 }

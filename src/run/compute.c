@@ -12,14 +12,13 @@ static Draft *
 find_draft(BatchAccount *account, const Document *document)
 {
 	const DocumentLine *first = &document->lines[0];
-	const char *group = first->purchase_order ? first->purchase_order : "";
 
 	for (int i = 0; i < account->ndrafts; i++)
 	{
 		Draft	   *draft = &account->drafts[i];
 
 		if (!draft->taken && draft->credit_note == document->credit_note && draft->due == document->due &&
-			strcmp(draft->scope, first->scope) == 0 && strcmp(draft->billing_group, group) == 0)
+			strcmp(draft->scope, first->scope) == 0 && strcmp(draft->billing_group, first->group) == 0)
 			return draft;
 	}
 	return NULL;
@@ -42,6 +41,53 @@ number_documents(BatchAccount *account)
 		else
 			document->id = make_id(account->terms.account_id, account->next_ordinal++);
 	}
+}
+
+/* Is what is due at an instant due by itself, not only because the run is at that instant? */
+static bool
+is_due_by_itself(const BatchAccount *account, TimestampTz due)
+{
+	if (due < account->window.horizon)
+		return true;
+	for (int i = 0; i < account->deltas.count; i++)
+	{
+		const Delta *delta = &account->deltas.deltas[i];
+
+		if (delta->due == due && !delta->correction && delta->piece->due == due)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Until when the documents stay drafts.  All that is due at one instant goes
+ * together.  What was invoiced at once, or has no regular invoice to wait for,
+ * has no grace: every run would begin it anew.
+ */
+static void
+set_grace(BatchAccount *account)
+{
+	const Interval *grace = &account->terms.grace;
+	bool		any = grace->month != 0 || grace->day != 0 || grace->time != 0;
+
+	for (int i = 0; i < account->documents.count; i++)
+	{
+		Document   *document = &account->documents.documents[i];
+
+		document->finalize_after = any && is_due_by_itself(account, document->due)
+			? instant_after(document->due, grace, account->terms.entity_tz) : DT_NOBEGIN;
+	}
+}
+
+/* When a subscription of the account is due next after what was billed; DT_NOEND: never. */
+TimestampTz
+account_next_due(const BatchAccount *account)
+{
+	TimestampTz next = DT_NOEND;
+
+	for (int s = 0; s < account->nsubs; s++)
+		next = Min(next, subscription_next_due(&account->subs[s], account->window.horizon));
+	return next;
 }
 
 /* Fills pieces and deltas of every account of a loaded batch. */
@@ -80,5 +126,6 @@ batch_document(AccountBatch *batch, RunContext *run, TimestampTz at)
 						Max(local_date(at, account->terms.entity_tz), account->terms.last_issued_on),
 						&account->history, &account->deltas, &account->documents);
 		number_documents(account);
+		set_grace(account);
 	}
 }

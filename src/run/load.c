@@ -88,7 +88,7 @@ batch_accept_states(AccountBatch *batch)
 enum
 {
 	T_ACCOUNT = 1, T_ENTITY, T_CURRENCY, T_TAX_STATUS, T_TERMS, T_INVOICE_SERIES, T_CREDIT_NOTE_SERIES,
-	T_REFERENCE, T_METADATA, T_ISSUED, T_NAME, T_COUNTRY, T_EMAIL, T_ADDRESS, T_TAX_IDS
+	T_REFERENCE, T_METADATA, T_ISSUED, T_NAME, T_COUNTRY, T_EMAIL, T_ADDRESS, T_TAX_IDS, T_BY_SUBSCRIPTION, T_GRACE
 };
 
 static void
@@ -153,7 +153,8 @@ load_terms(AccountBatch *batch, RunContext *run)
 	static SpiQuery query = {
 		.text = "SELECT x.account_id, x.entity, x.currency, x.tax_status, x.payment_terms_days,"
 		" coalesce(x.invoice_series, e.invoice_series), coalesce(x.credit_note_series, e.credit_note_series),"
-		" x.buyer_reference, x.metadata, s.last_issued_on, x.name, x.country, x.email, x.address, x.tax_ids"
+		" x.buyer_reference, x.metadata, s.last_issued_on, x.name, x.country, x.email, x.address, x.tax_ids,"
+		" x.invoice_grouping = 'subscription', coalesce(x.grace_period, e.grace_period)"
 		OF_BATCH("account", "") " JOIN billing.entity e ON e.code = x.entity"
 		" LEFT JOIN billing.series s ON s.code = coalesce(x.invoice_series, e.invoice_series)",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
@@ -181,6 +182,8 @@ load_terms(AccountBatch *batch, RunContext *run)
 		terms->metadata = DatumGetJsonbPCopy(query_value(i, T_METADATA));
 		terms->last_issued_on = isnull ? DATEVAL_NOBEGIN : DatumGetDateADT(last_issued_on);
 		terms->buyer = buyer_of(i);
+		terms->by_subscription = DatumGetBool(query_value(i, T_BY_SUBSCRIPTION));
+		terms->grace = *DatumGetIntervalP(query_value(i, T_GRACE));
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -192,7 +195,7 @@ load_drafts(AccountBatch *batch, const RunContext *run)
 	static SpiQuery query = {
 		.text = "SELECT h.account_id, h.id, h.kind = 'credit_note', h.billed_at, h.tax_scope, h.billing_group,"
 		" (SELECT min(c.period_start) FROM billing.charge c WHERE c.account_id = h.account_id AND c.invoice_id = h.id)"
-		" FROM billing.invoice_header h WHERE h.account_id = ANY ($1) AND h.status = 'draft' ORDER BY 1, 2",
+		", h.finalize_after FROM billing.invoice_header h WHERE h.account_id = ANY ($1) AND h.status = 'draft' ORDER BY 1, 2",
 		.nargs = 1, .argtypes = {INT8ARRAYOID}
 	};
 	int			count = (int) query_run1(&query, run->read_only, batch->id_array);
@@ -210,6 +213,7 @@ load_drafts(AccountBatch *batch, const RunContext *run)
 		draft->due = query_int64(row, 4, 0);
 		draft->scope = query_text(row, 5);
 		draft->billing_group = query_text(row, 6);
+		draft->finalize_after = query_int64(row, 8, DT_NOEND);
 		account->window.billed_through = Min(account->window.billed_through, draft->due - 1);
 		account->window.recompute_from = Min(account->window.recompute_from, query_int64(row, 7, DT_NOEND));
 	}

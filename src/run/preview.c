@@ -244,11 +244,11 @@ put_next_due(Report *report, AccountBatch *batch)
 	for (int i = 0; i < batch->count; i++)
 	{
 		const BatchAccount *account = &batch->accounts[i];
-		TimestampTz next_due = DT_NOEND;
+		TimestampTz next_due = account_next_due(account);
 		ResultRow	row = {.count = 0};
 
-		for (int s = 0; s < account->nsubs; s++)
-			next_due = Min(next_due, subscription_next_due(&account->subs[s], account->window.horizon));
+		for (int d = 0; d < account->ndrafts; d++)
+			next_due = Min(next_due, account->drafts[d].finalize_after);
 		if (next_due == DT_NOEND)
 			continue;
 		add(&row, Int64GetDatum(account->terms.account_id), false);

@@ -88,6 +88,15 @@ EXCEPTION WHEN SQLSTATE 'LB404' THEN
     RETURN 'void refused';
 END $$;
 
+-- Finishes a draft before its time, unless nothing is left to charge on it.
+CREATE FUNCTION try_finalize(draft bigint) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM billing.finalize_invoice(draft, '2026-12-31');
+    RETURN 'finalized early';
+EXCEPTION WHEN SQLSTATE 'LB403' THEN
+    RETURN 'nothing to finalize';
+END $$;
+
 -- An instant of an edit: any, that of another edit, or the start of a cycle.
 CREATE FUNCTION edit_instant(account bigint, span int) RETURNS timestamptz LANGUAGE plpgsql AS $$
 DECLARE
@@ -167,6 +176,9 @@ DECLARE
     invoice bigint;
     line text;
 BEGIN
+    -- Drafts that wait, finished early, late or in the last run, and documents by subscription change no charge.
+    UPDATE billing.account SET grace_period = CASE WHEN random() < 0.4 THEN pick(ARRAY['1 day', '9 days', '40 days', '1 mon 2 days 03:00'])::interval END,
+           invoice_grouping = pick(ARRAY['account', 'subscription']) WHERE account_id = a;
     IF random() < 0.3 THEN items := items || jsonb_build_array(jsonb_build_object('price', 'year-' || pick(ARRAY['day', 'full']))); PERFORM saw('yearly item'); END IF;
     PERFORM billing.create_subscription(x, 'base', start_at => start_at, items => items, billing_day => day, first_period => first)
        FROM unnest(ARRAY[a, b]) x;
@@ -175,7 +187,8 @@ BEGIN
         IF random() < 0.6 THEN
             PERFORM billing.bill_account(a, instant(span + 40));
             PERFORM saw('run');
-            IF EXISTS (SELECT FROM billing.bill_account(a, least(instant(10), coalesce((SELECT s.billed_through FROM billing.account_state s WHERE s.account_id = a), '2026-01-01')))) THEN
+            IF NOT EXISTS (SELECT FROM billing.invoice_header h WHERE h.account_id = a AND h.status = 'draft')
+               AND EXISTS (SELECT FROM billing.bill_account(a, least(instant(10), coalesce((SELECT s.billed_through FROM billing.account_state s WHERE s.account_id = a), '2026-01-01')))) THEN
                 INSERT INTO failure VALUES (cycle, 'a run that goes back writes something', n::text);
             END IF;
         END IF;
@@ -185,6 +198,11 @@ BEGIN
             INSERT INTO failure VALUES (cycle, 'the verb fails on one account only', e::text);
         END IF;
         PERFORM saw(CASE WHEN note = '' THEN e->>'verb' ELSE 'refused' END);
+        SELECT h.id INTO invoice FROM billing.invoice_header h WHERE h.account_id = a AND h.status = 'draft' ORDER BY random() LIMIT 1;
+        IF FOUND THEN
+            PERFORM saw('draft');
+            IF random() < 0.3 THEN PERFORM saw(try_finalize(invoice)); END IF;
+        END IF;
         IF random() < 0.1 THEN
             SELECT h.id INTO invoice FROM billing.invoice_header h
              WHERE h.account_id = a AND h.kind = 'invoice' AND h.status IN ('open', 'paid')
@@ -194,6 +212,7 @@ BEGIN
             END IF;
         END IF;
     END LOOP;
+    UPDATE billing.account SET grace_period = NULL WHERE account_id = a;
     PERFORM billing.bill_account(x, horizon) FROM unnest(ARRAY[a, b]) x;
     PERFORM misplaced(cycle, b);
     SELECT string_agg(format('item %s %s %s: %s, once %s', coalesce(x.item, y.item), coalesce(x.kind, y.kind), coalesce(x.period_no, y.period_no),
@@ -238,5 +257,5 @@ SELECT diag(format('cycle %s: %s: %s', cycle, what, left(detail, 300))) FROM fai
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound, every charge computed again');
 SELECT diag(string_agg(format('%s %s', what, times), ', ' ORDER BY what)) FROM seen;
 SELECT ok(times > 0, 'the generator made: ' || w) FROM unnest(ARRAY['quantity', 'price', 'add', 'end', 'cancel', 'undo', 'usage', 'run',
-    'void with rebill', 'refused', 'with another edit', 'at a cycle''s start', 'first period free', 'first period full', 'billing day', 'anchored', 'yearly item']) w LEFT JOIN seen ON what = w;
+    'draft', 'finalized early', 'void with rebill', 'refused', 'with another edit', 'at a cycle''s start', 'first period free', 'first period full', 'billing day', 'anchored', 'yearly item']) w LEFT JOIN seen ON what = w;
 SELECT * FROM finish();

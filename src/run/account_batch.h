@@ -53,6 +53,7 @@ typedef struct AccountBatch
 	Datum		id_array;		/* bigint[] of ids */
 	Datum		lows;			/* the same as ranges of consecutive ids, */
 	Datum		highs;			/* bigint[] of first and last ids */
+	Jsonb	   *overlay;		/* edits of the timeline, taken as made: rows by table; NULL: none */
 } AccountBatch;
 
 /*

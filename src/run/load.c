@@ -68,6 +68,7 @@ void
 batch_accept_states(AccountBatch *batch)
 {
 	batch->count = (int) SPI_processed;
+	batch->overlay = NULL;
 	batch->accounts = palloc0(sizeof(BatchAccount) * Max(batch->count, 1));
 	batch->ids = palloc(sizeof(int64) * Max(batch->count, 1));
 	for (int i = 0; i < batch->count; i++)

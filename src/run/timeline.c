@@ -8,21 +8,11 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "account/account.h"
-#include "lib/spi.h"
-#include "run/account_batch.h"
-
-/* Rows of a statement, in the order of their keys; each begins with its key, an int64. */
-typedef struct KeyedRows
-{
-	void	   *rows;
-	int			count;
-	size_t		size;			/* of a row */
-} KeyedRows;
+#include "run/keyed_rows.h"
 
 /* A row of schedule_version. */
 typedef struct CalendarRow
@@ -52,48 +42,11 @@ typedef struct TermsRow
 	Jsonb	   *scheme;			/* of this customer instead of the price's */
 } TermsRow;
 
-static int
-compare_keys(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Runs a statement over the batch's accounts; the rows are still to be filled. */
-static KeyedRows
-rows_of_batch(SpiQuery *query, const AccountBatch *batch, bool read_only, TimestampTz from, size_t size)
-{
-	Datum		values[3] = {batch->lows, batch->highs, TimestampTzGetDatum(from)};
-	KeyedRows	rows = {.size = size};
-
-	rows.count = (int) query_run(query, values, NULL, read_only);
-	rows.rows = palloc0(size * Max(rows.count, 1));
-	return rows;
-}
-
-static void
-sort_rows(KeyedRows *rows)
-{
-	qsort(rows->rows, rows->count, rows->size, compare_keys);
-}
-
-/* The row with a key, or NULL. */
-static void *
-find_row(const KeyedRows *rows, int64 key)
-{
-	return bsearch(&key, rows->rows, rows->count, rows->size, compare_keys);
-}
-
 static KeyedRows
 load_calendars(const AccountBatch *batch, const RunContext *run)
 {
-	static SpiQuery query = {
-		.text = "SELECT x.subscription_id, x.version, x.anchor, x.time_zone, coalesce(x.billing_day, 0), x.first_period"
-		OF_BATCH("schedule_version", ""),
-		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
-	};
+	static BatchQuery query = BATCH_QUERY("x.subscription_id, x.version, x.anchor, x.time_zone, coalesce(x.billing_day, 0), x.first_period",
+										  "schedule_version", "account_id, subscription_id, version", "");
 	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(CalendarRow));
 
 	for (int i = 0; i < rows.count; i++)
@@ -104,7 +57,7 @@ load_calendars(const AccountBatch *batch, const RunContext *run)
 			.billing_day = DatumGetInt32(query_value(i, 5)), .first_period = query_text(i, 6)
 	};
 	SPI_freetuptable(SPI_tuptable);
-	sort_rows(&rows);
+	sort_rows(&rows, NULL);
 	return rows;
 }
 
@@ -124,11 +77,8 @@ compare_terms(const void *a, const void *b)
 static KeyedRows
 load_item_terms(const AccountBatch *batch, RunContext *run)
 {
-	static SpiQuery query = {
-		.text = "SELECT x.item_id, x.version, x.valid_from, x.price, x.price_version, x.quantity, x.scheme"
-		OF_BATCH("item_version", ""),
-		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
-	};
+	static BatchQuery query = BATCH_QUERY("x.item_id, x.version, x.valid_from, x.price, x.price_version, x.quantity, x.scheme",
+										  "item_version", "account_id, item_id, version", "");
 	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(TermsRow));
 
 	for (int i = 0; i < rows.count; i++)
@@ -148,7 +98,7 @@ load_item_terms(const AccountBatch *batch, RunContext *run)
 			row->terms.price = run_price(run, price, DatumGetInt32(query_value(i, 5)), row->scheme);
 	}
 	SPI_freetuptable(SPI_tuptable);
-	qsort(rows.rows, rows.count, rows.size, compare_terms);
+	sort_rows(&rows, compare_terms);
 	return rows;
 }
 
@@ -168,10 +118,8 @@ compare_plans(const void *a, const void *b)
 static KeyedRows
 load_plans(const AccountBatch *batch, const RunContext *run)
 {
-	static SpiQuery query = {
-		.text = "SELECT x.subscription_id, x.version, x.valid_from, x.plan" OF_BATCH("plan_version", ""),
-		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
-	};
+	static BatchQuery query = BATCH_QUERY("x.subscription_id, x.version, x.valid_from, x.plan",
+										  "plan_version", "account_id, subscription_id, version", "");
 	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(PlanRow));
 
 	for (int i = 0; i < rows.count; i++)
@@ -181,7 +129,7 @@ load_plans(const AccountBatch *batch, const RunContext *run)
 			.terms.from = query_int64(i, 3, 0), .terms.plan = query_text(i, 4)
 	};
 	SPI_freetuptable(SPI_tuptable);
-	qsort(rows.rows, rows.count, rows.size, compare_plans);
+	sort_rows(&rows, compare_plans);
 	return rows;
 }
 
@@ -189,20 +137,15 @@ load_plans(const AccountBatch *batch, const RunContext *run)
 static void
 take_plans(const KeyedRows *rows, Subscription *sub, char *plan)
 {
-	const PlanRow *first = rows->rows;
-	const PlanRow *row = find_row(rows, sub->id);
-	int			count = 1;
+	int			count;
+	const PlanRow *row = find_rows(rows, sub->id, &count);
 
-	while (row != NULL && row > first && row[-1].subscription_id == sub->id)
-		row--;
-	for (int i = 0; row != NULL && row + i < first + rows->count && row[i].subscription_id == sub->id; i++)
-		count++;
-	sub->plans = palloc(sizeof(PlanTerms) * count);
+	sub->plans = palloc(sizeof(PlanTerms) * (count + 1));
 	sub->plans[0] = (PlanTerms)
 	{
 		.from = DT_NOBEGIN, .plan = plan
 	};
-	for (sub->nplans = 1; sub->nplans < count; sub->nplans++)
+	for (sub->nplans = 1; sub->nplans <= count; sub->nplans++)
 		sub->plans[sub->nplans] = row[sub->nplans - 1].terms;
 }
 
@@ -235,24 +178,18 @@ price_before(RunContext *run, const SubscriptionItem *item, Jsonb *scheme)
 static bool
 take_terms(RunContext *run, const KeyedRows *rows, SubscriptionItem *item)
 {
-	const TermsRow *first = rows->rows;
-	const TermsRow *row = find_row(rows, item->id);
-	const TermsRow *end = first + rows->count;
-	const TermsRow *last;
+	int			count;
+	const TermsRow *row = find_rows(rows, item->id, &count);
 
 	if (row == NULL)
 		return false;
-	while (row > first && row[-1].item_id == item->id)
-		row--;
-	for (last = row; last < end && last->item_id == item->id;)
-		last++;
-	item->terms = palloc(sizeof(Terms) * (last - row));
-	for (; row < last; row++)
+	item->terms = palloc(sizeof(Terms) * count);
+	for (int i = 0; i < count; i++)
 	{
-		Terms		terms = row->terms;
+		Terms		terms = row[i].terms;
 
 		if (item->nterms > 0 && terms.price == NULL)
-			terms.price = price_before(run, item, row->scheme);
+			terms.price = price_before(run, item, row[i].scheme);
 		if (item->nterms > 0 && terms.quantity == NULL)
 			terms.quantity = item->terms[item->nterms - 1].quantity;
 		if (item->nterms > 0 && item->terms[item->nterms - 1].from == terms.from)
@@ -268,16 +205,13 @@ static KeyedRows
 load_subscriptions(const AccountBatch *batch, const RunContext *run, const KeyedRows *calendars,
 				   const KeyedRows *plans)
 {
-	static SpiQuery query = {
-		.text = "SELECT x.id, x.start_at, least(x.end_at, x.canceled_at), x.purchase_order, x.metadata, x.plan"
-		OF_BATCH("subscription",
-				 " AND (coalesce(least(t.end_at, t.canceled_at), 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
-				 "  JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
-				 "  JOIN billing.price p ON p.code = v.price"
-				 "  WHERE i.account_id = t.account_id AND i.subscription_id = t.id AND p.timing = 'arrears'"
-				 "   AND p.proration_credit = 'none' AND least(t.end_at, t.canceled_at) + p.every > $3))"),
-		.nargs = 3, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID}
-	};
+	static BatchQuery query = BATCH_QUERY("x.id, x.start_at, least(x.end_at, x.canceled_at), x.purchase_order, x.metadata, x.plan",
+										  "subscription", "account_id, id",
+										  " AND (coalesce(least(t.end_at, t.canceled_at), 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
+										  "  JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
+										  "  JOIN billing.price p ON p.code = v.price"
+										  "  WHERE i.account_id = t.account_id AND i.subscription_id = t.id AND p.timing = 'arrears'"
+										  "   AND p.proration_credit = 'none' AND least(t.end_at, t.canceled_at) + p.every > $3))");
 	TimestampTz low = DT_NOEND;
 	KeyedRows	rows;
 	int			count = 0;
@@ -288,8 +222,8 @@ load_subscriptions(const AccountBatch *batch, const RunContext *run, const Keyed
 						 TIMESTAMP_NOT_FINITE(low) ? DT_NOBEGIN : low - LATE_DUE, sizeof(Subscription));
 	for (int i = 0; i < rows.count; i++)
 	{
-		const CalendarRow *calendar = find_row(calendars, query_int64(i, 1, 0));
-
+		int			versions;
+		const CalendarRow *calendar = find_rows(calendars, query_int64(i, 1, 0), &versions);
 		Subscription *sub = &((Subscription *) rows.rows)[count];
 
 		if (calendar == NULL)
@@ -300,7 +234,7 @@ load_subscriptions(const AccountBatch *batch, const RunContext *run, const Keyed
 	}
 	rows.count = count;
 	SPI_freetuptable(SPI_tuptable);
-	sort_rows(&rows);
+	sort_rows(&rows, NULL);
 	return rows;
 }
 
@@ -320,10 +254,8 @@ static int
 load_items(const AccountBatch *batch, RunContext *run, const KeyedRows *subs,
 		   const KeyedRows *calendars, const KeyedRows *terms_rows, SubscriptionItem **items)
 {
-	static SpiQuery query = {
-		.text = "SELECT x.id, x.subscription_id, x.start_at, x.end_at" OF_BATCH("subscription_item", ""),
-		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
-	};
+	static BatchQuery query = BATCH_QUERY("x.id, x.subscription_id, x.start_at, x.end_at",
+										  "subscription_item", "account_id, id", "");
 	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(SubscriptionItem));
 	int			count = 0;
 
@@ -332,14 +264,15 @@ load_items(const AccountBatch *batch, RunContext *run, const KeyedRows *subs,
 	{
 		SubscriptionItem *item = &(*items)[count];
 		int64		id = query_int64(i, 1, 0);
-		const Subscription *sub = find_row(subs, query_int64(i, 2, 0));
+		int			found;
+		const Subscription *sub = find_rows(subs, query_int64(i, 2, 0), &found);
 		const CalendarRow *calendar;
 
 		item->id = id;
 		item->nterms = 0;
 		if (sub == NULL || !take_terms(run, terms_rows, item))
 			continue;
-		calendar = find_row(calendars, sub->id);
+		calendar = find_rows(calendars, sub->id, &found);
 		item->subscription = sub;
 		item->start = query_int64(i, 3, 0);
 		item->end = Min(query_int64(i, 4, DT_NOEND), sub->end);

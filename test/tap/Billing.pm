@@ -11,12 +11,14 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_server new_books fill_books copy_books wait_for sqlstate_of documents_of same_documents sound_books);
+our @EXPORT = qw(new_server new_books fill_books copy_books wait_for sqlstate_of documents_of same_documents sound_books
+  live_lives);
 
 # Tables that a run writes, without what depends on the order in which it came to the accounts.
 my %documents = (
@@ -225,6 +227,21 @@ sub sound_books
 
 	is_deeply(\%found, { map { $_ => '' } keys %flaws }, $name);
 	return;
+}
+
+# Runs the pgTAP test of random lives in a database of its own, in the library given or the installed one; returns
+# what psql does.
+sub live_lives
+{
+	my ($node, $db, $lives, $seed, %options) = @_;
+	my $test = dirname(__FILE__) . '/../pgtap/path_independence.sql';
+
+	$node->safe_psql('postgres', "CREATE DATABASE $db");
+	$node->safe_psql($db, "CREATE EXTENSION pgtap; CREATE EXTENSION billing; SELECT billing.setup();"
+		  . " ALTER DATABASE $db SET test.lives = $lives; ALTER DATABASE $db SET test.seed = $seed");
+	$node->safe_psql($db, "UPDATE pg_proc SET probin = '$options{library}' WHERE probin = '\$libdir/billing'")
+	  if $options{library};
+	return $node->psql($db, "\\i $test", extra_params => ['-At'], timeout => 3600);
 }
 
 package Billing::Session;

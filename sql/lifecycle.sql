@@ -44,7 +44,7 @@ SELECT billing.create_subscription(:account, 'any', start_at => '2026-04-01', it
 CALL billing.bill_run(at => '2026-04-01');
 SELECT billing.cancel_subscription(:subscription, effective_at => '2026-04-16', invoice_now => true, reason => 'moved') = :subscription AS canceled;
 SELECT * FROM bill WHERE account = :account;
-SELECT canceled_at, cancel_reason FROM billing.subscription WHERE account_id = :account;
+SELECT from_at AS canceled_at, reason FROM billing.interruption WHERE account_id = :account;
 
 -- An item added inside a period is charged for the rest of it with the next invoice, or at once; one that ends gives
 -- back unless its price says otherwise (keep: a fall is ignored until the period ends).
@@ -73,7 +73,7 @@ SELECT * FROM bill WHERE account = :account;
 SELECT billing.create_account('Doubt') AS account \gset
 SELECT billing.create_subscription(:account, 'any', start_at => '2026-04-01', items => '[{"price":"p10"}]') AS subscription \gset
 SELECT billing.cancel_subscription(:subscription, effective_at => '2026-04-10', at_period_end => true) = :subscription AS canceled;
-SELECT canceled_at FROM billing.subscription WHERE account_id = :account;
+SELECT from_at AS canceled_at FROM billing.interruption WHERE account_id = :account;
 SELECT billing.undo_cancellation(:subscription, effective_at => '2026-04-20') = :subscription AS undone;
 SELECT billing.cancel_subscription(:subscription, effective_at => '2026-05-01') = :subscription AS canceled;
 CALL billing.bill_run(at => '2026-08-01');

@@ -34,6 +34,7 @@
 	X(UNKNOWN_INVOICE, 110, "unknown_invoice", "no document has this id", "see billing.invoice") \
 	X(UNKNOWN_EXTERNAL_ID, 111, "unknown_external_id", "no row was created with this external id", "correct the external id") \
 	X(UNKNOWN_SERIES, 112, "unknown_series", "no number series has this code", "see billing.series") \
+	X(UNKNOWN_CHANGE, 115, "unknown_change", "no change of a subscription has this id", "see billing.pending_changes()") \
 	X(ENTITY_REQUIRED, 113, "entity_required", "there is not exactly one entity, so it must be named", "pass entity => ...") \
 	X(ARCHIVED_OBJECT, 120, "archived_object", "the price or plan is archived and takes no new subscriptions", "use its successor") \
 	X(PRICE_IN_USE, 121, "price_in_use", "a price that a subscription uses cannot be changed", "create a new version with billing.create_price_version()") \
@@ -48,6 +49,7 @@
 	X(IDEMPOTENCY_CONFLICT, 301, "idempotency_conflict", "the idempotency or event key was used before with other arguments", "use a new key for a new act") \
 	X(USAGE_OUTSIDE_SUBSCRIPTION, 302, "usage_outside_subscription", "the moment of use lies outside the subscription's life", "correct the moment or the subscription") \
 	X(WRONG_SUBSCRIPTION_STATE, 303, "wrong_subscription_state", "the subscription or item is not live at the instant, or is canceled already", "see billing.subscription for its dates") \
+	X(CHANGE_IN_EFFECT, 304, "change_in_effect", "the change took effect, was withdrawn, or what it changed was changed since", "make another change") \
 	X(UNKNOWN_ITEM, 114, "unknown_item", "no item has this id", "see billing.subscription_item") \
 	X(NO_TAX_RATE, 401, "no_tax_rate", "no tax rate is valid for entity, class, tax status and tax point", "insert the rate into billing.tax_rate") \
 	X(DOCUMENT_IMMUTABLE, 402, "document_immutable", "a finished document, its charges or its seal cannot be changed", "correct it with a new document") \

@@ -205,13 +205,15 @@ static KeyedRows
 load_subscriptions(const AccountBatch *batch, const RunContext *run, const KeyedRows *calendars,
 				   const KeyedRows *plans)
 {
-	static BatchQuery query = BATCH_QUERY("x.id, x.start_at, least(x.end_at, x.canceled_at), x.purchase_order, x.metadata, x.plan",
+	static BatchQuery query = BATCH_QUERY("x.id, x.start_at, least(x.end_at, (SELECT min(i.from_at) FROM billing.interruption i"
+										  "  WHERE i.account_id = x.account_id AND i.subscription_id = x.id AND i.to_at IS NULL)),"
+										  " x.purchase_order, x.metadata, x.plan",
 										  "subscription", "account_id, id",
-										  " AND (coalesce(least(t.end_at, t.canceled_at), 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
+										  " AND (coalesce(t.end_at, 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
 										  "  JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
 										  "  JOIN billing.price p ON p.code = v.price"
 										  "  WHERE i.account_id = t.account_id AND i.subscription_id = t.id AND p.timing = 'arrears'"
-										  "   AND p.proration_credit = 'none' AND least(t.end_at, t.canceled_at) + p.every > $3))");
+										  "   AND p.proration_credit = 'none' AND t.end_at + p.every > $3))");
 	TimestampTz low = DT_NOEND;
 	KeyedRows	rows;
 	int			count = 0;

@@ -8,8 +8,6 @@ CREATE TABLE IF NOT EXISTS billing.subscription ( -- what an account has subscri
     cycles int CONSTRAINT subscription_cycles_check CHECK (cycles > 0), -- number of cycles after which it ends, as asked for
     purchase_order text, -- the buyer's order number, printed on documents
     metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep; copied to documents
-    canceled_at timestamptz, -- first instant without service because it was canceled; null: not canceled
-    cancel_reason text, -- why it was canceled
     cycles_from timestamptz, -- cycles are counted from then on; null: from the first paid instant
     trial_end_at timestamptz, -- first paid instant after a trial; null: no trial
     trial_end_action text CONSTRAINT subscription_trial_end_action_check CHECK (trial_end_action IN ('activate', 'cancel')), -- what the end of the trial does

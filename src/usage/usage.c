@@ -51,7 +51,10 @@ check_events(void)
 				"   JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
 				"   JOIN billing.price p ON p.code = v.price AND p.meter = a.meter"
 				"  WHERE i.account_id = a.account_id AND i.subscription_id = a.subscription_id"
-				"    AND a.at >= i.start_at AND a.at < coalesce(least(i.end_at, s.end_at, s.canceled_at), 'infinity')) LIMIT 1",
+				"    AND a.at >= i.start_at AND a.at < coalesce(least(i.end_at, s.end_at), 'infinity')"
+				"    AND NOT EXISTS (SELECT FROM billing.interruption n"
+				"      WHERE n.account_id = s.account_id AND n.subscription_id = s.id"
+				"       AND a.at >= n.from_at AND a.at < coalesce(n.to_at, 'infinity'))) LIMIT 1",
 				false, 1);
 	if (SPI_processed == 0)
 		return;

@@ -52,7 +52,9 @@ CREATE FUNCTION billing_internal.check_usage(subscription_id bigint, meter text,
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     live boolean := (
-        SELECT bool_or(check_usage.at >= i.start_at AND check_usage.at < coalesce(least(i.end_at, s.end_at, s.canceled_at), 'infinity'))
+        SELECT bool_or(check_usage.at >= i.start_at AND check_usage.at < coalesce(least(i.end_at, s.end_at), 'infinity') AND NOT EXISTS (
+                   SELECT FROM billing.interruption n WHERE n.account_id = s.account_id AND n.subscription_id = s.id
+                      AND check_usage.at >= n.from_at AND check_usage.at < coalesce(n.to_at, 'infinity')))
           FROM billing.subscription s
           JOIN billing.subscription_item i ON i.account_id = s.account_id AND i.subscription_id = s.id
           JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id

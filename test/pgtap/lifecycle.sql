@@ -236,7 +236,7 @@ SELECT billing.undo_cancellation(:s, effective_at => '2026-05-03') \g /dev/null
 SELECT pg_temp.bill(:s, '2026-06-01') \g /dev/null
 SELECT is(ARRAY[pg_temp.cost(:s + 1, 1), pg_temp.cost(:s + 1, 2)], ARRAY[30.00, 30.00], '... and undone: charged again, once');
 SELECT billing.cancel_subscription(:s, effective_at => '2026-06-01', at_period_end => true) \g /dev/null
-SELECT is((SELECT canceled_at FROM billing.subscription WHERE id = :s), '2026-07-01'::timestamptz, 'at the very start of a period its end is meant');
+SELECT is((SELECT from_at FROM billing.interruption WHERE subscription_id = :s AND to_at IS NULL), '2026-07-01'::timestamptz, 'at the very start of a period its end is meant');
 SELECT is(pg_temp.bill(:s, '2026-09-01'), NULL, 'cancelled at the period''s end: nothing is given back, nothing follows');
 
 -- Inclusive prices and tax: amounts are gross, the credit carries the line's rate.

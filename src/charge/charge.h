@@ -22,6 +22,7 @@ typedef struct Piece
 								 * the period's */
 	bool		whole;			/* the whole level, whatever its length */
 	TimestampTz due;
+	bool		accrued;		/* in progress, cut at the horizon and due then */
 	Numeric		quantity;		/* rated; of metered items set from usage */
 	Numeric    *transactions;	/* AGGREGATE_TRANSACTIONS: the events' amounts in order */
 	int			ntransactions;
@@ -35,13 +36,21 @@ typedef struct PieceList
 	int			capacity;
 } PieceList;
 
+/* Arrears in progress that are charged before their due instant. */
+typedef enum Accrual
+{
+	ACCRUE_NOTHING,
+	ACCRUE_USAGE,				/* metered items */
+	ACCRUE_ARREARS				/* all */
+} Accrual;
+
 /* What a run has to look at. */
 typedef struct Window
 {
 	TimestampTz billed_through; /* due until then was charged; DT_NOBEGIN: never billed */
 	TimestampTz recompute_from; /* DT_NOEND: nothing was edited */
 	TimestampTz horizon;		/* what is due until then is charged */
-	bool		accrue;			/* arrears in progress count up to the horizon, as if due then */
+	Accrual		accrue;			/* arrears in progress that count up to the horizon, as if due then */
 	bool		at_once;		/* corrections do not wait for a later document ... */
 	bool		early;			/* ... nor do prorated charges */
 } Window;

@@ -47,7 +47,7 @@ list_add(DeltaList *list, const Delta *delta)
 static void
 note_early(const Key *key, const Piece *piece, DeltaList *list)
 {
-	if (piece->due > key->window->horizon)
+	if (piece->due > key->window->horizon || piece->accrued)
 		list->early_from = Min(list->early_from, piece->start);
 }
 
@@ -65,6 +65,13 @@ static bool
 is_nothing(const LiveCharge *live)
 {
 	return live->end == live->start;
+}
+
+/* Was usage in progress charged, and goes on?  The rest of it is due as all of it would be. */
+static bool
+goes_on(const LiveCharge *live, const Piece *piece)
+{
+	return piece->price->aggregation != AGGREGATE_NONE && piece->end > live->end;
 }
 
 /* Does the piece continue what the live row charged? */
@@ -180,11 +187,12 @@ correction_quantity(const Delta *delta)
 	return delta->money.amount < 0 ? num_neg(delta->live->quantity) : delta->live->quantity;
 }
 
+/* Usage in progress that goes on without costing more needs no line before it is due. */
 static bool
 is_unchanged(const LiveCharge *live, Piece *const *parts, int nparts)
 {
-	return nparts == 1 && parts[0]->start == live->start && parts[0]->end == live->end &&
-		parts[0]->money.amount == live->money.amount;
+	return nparts == 1 && parts[0]->start == live->start && parts[0]->money.amount == live->money.amount &&
+		(parts[0]->end == live->end || (parts[0]->accrued && goes_on(live, parts[0])));
 }
 
 /*
@@ -261,6 +269,9 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 	delta.quantity = correction_quantity(&delta);
 	set_range(&delta, live, parts, nparts);
 	delta.due = Max(key->correction_due, replaced_at(key, delta.start, delta.end));
+	for (int i = 0; i < nparts; i++)
+		if (goes_on(live, parts[i]))
+			delta.due = Max(delta.due, parts[i]->due);
 	delta.rows = palloc(sizeof(ChargeRow) * (nparts + 1));
 	for (int i = 0; i < nparts; i++)
 		delta.rows[delta.nrows++] = row_of(key, parts[i]);
@@ -291,6 +302,8 @@ charge_piece(Key *key, const Piece *piece, DeltaList *list)
 		list->postponed = list->postponed || delta.live != NULL;
 		return;
 	}
+	if (piece->accrued && key->window->accrue == ACCRUE_USAGE && piece->money.amount == 0)
+		return;
 	note_early(key, piece, list);
 	delta.plan = subscription_plan_at(key->sub, piece->start);
 	delta.money = piece->money;

@@ -158,7 +158,7 @@ piece_latest(const Piece *piece)
 static bool
 in_window(const Piece *piece, const Window *window)
 {
-	if (piece_latest(piece) > window->recompute_from)
+	if (piece->accrued || piece_latest(piece) > window->recompute_from)
 		return true;
 	return piece->due > window->billed_through && (piece->due <= window->horizon || window->early);
 }
@@ -185,8 +185,10 @@ first_period_no(const SubscriptionItem *item, const Window *window)
 static void
 accrue(Piece *piece, const Window *window)
 {
-	if (!window->accrue || piece->item->price->advance || piece->due <= window->horizon ||
+	if (window->accrue == ACCRUE_NOTHING || piece->item->price->advance || piece->due <= window->horizon ||
 		piece->start >= window->horizon)
+		return;
+	if (window->accrue == ACCRUE_USAGE && piece->price->aggregation == AGGREGATE_NONE)
 		return;
 	if (piece->end > window->horizon)
 	{
@@ -194,6 +196,7 @@ accrue(Piece *piece, const Window *window)
 		piece->whole = false;
 	}
 	piece->due = window->horizon;
+	piece->accrued = true;
 }
 
 /*

@@ -35,7 +35,7 @@ lock_accounts(AccountBatch *batch, int64 *ids, int count, const BillOptions *opt
 		.text = LOCK_TEXT " SKIP LOCKED", .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
 	};
 	Datum		values[3] = {array_of_int64(ids, count), TimestampTzGetDatum(options->at),
-	BoolGetDatum(options->only_invoice != 0)};
+	BoolGetDatum(options->only_invoice != 0 || options->on_demand)};
 
 	(void) query_run(options->wait ? &wait : &skip, values, NULL, false);
 	batch_accept_states(batch);
@@ -86,7 +86,7 @@ finishes(const BatchAccount *account, const Document *document, const BillOption
 {
 	if (!options->finalize || options->only_invoice != 0)
 		return options->finalize && options->only_invoice == document->id;
-	return options->no_grace || document->finalize_after <= options->at ||
+	return options->on_demand || document->finalize_after <= options->at ||
 		(options->at_once && document->due >= account->window.horizon);
 }
 
@@ -269,7 +269,10 @@ bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options
 		return;
 	batch_load(&batch, run, options->only_invoice != 0 ? DT_NOBEGIN : options->at);
 	for (int i = 0; i < batch.count; i++)
+	{
 		batch.accounts[i].window.at_once = batch.accounts[i].window.early = options->at_once;
+		batch.accounts[i].window.accrue = options->accrue;
+	}
 	batch_compare(&batch, run);
 	batch_document(&batch, run, options->at);
 	for (int i = 0; i < batch.count; i++)

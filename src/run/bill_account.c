@@ -17,6 +17,7 @@
 #include "run/bill.h"
 
 PG_FUNCTION_INFO_V1(billing_bill_account);
+PG_FUNCTION_INFO_V1(billing_invoice_account);
 PG_FUNCTION_INFO_V1(billing_bill_now);
 PG_FUNCTION_INFO_V1(billing_finalize_invoice);
 
@@ -49,18 +50,16 @@ take_arguments(FunctionCallInfo fcinfo, const char *name, const char *function, 
 	return PG_GETARG_INT64(0);
 }
 
-/* billing.bill_account(account_id, at) -> setof bigint */
-Datum
-billing_bill_account(PG_FUNCTION_ARGS)
+/* Bills an account for the application and returns the ids of its documents as a set. */
+static Datum
+bill_and_return(FunctionCallInfo fcinfo, int64 account_id, BillOptions *options)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	BillOptions options = {0};
-	int64		account_id = take_arguments(fcinfo, "account_id", "bill_account", &options);
 	BooksScope	scope;
 	BillResult	result;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	result = bill_one(ACCESS_APPLICATION, account_id, &options, &scope);
+	result = bill_one(ACCESS_APPLICATION, account_id, options, &scope);
 	for (int i = 0; i < result.ninvoices; i++)
 	{
 		Datum		value = Int64GetDatum(result.invoice_ids[i]);
@@ -71,6 +70,30 @@ billing_bill_account(PG_FUNCTION_ARGS)
 	books_leave(&scope);
 	SPI_finish();
 	return (Datum) 0;
+}
+
+/* billing.bill_account(account_id, at) -> setof bigint */
+Datum
+billing_bill_account(PG_FUNCTION_ARGS)
+{
+	BillOptions options = {0};
+	int64		account_id = take_arguments(fcinfo, "account_id", "bill_account", &options);
+
+	return bill_and_return(fcinfo, account_id, &options);
+}
+
+/*
+ * billing.invoice_account(account_id, at, include_usage) -> setof bigint: what is
+ * due and all that waits for a later invoice, and metered items so far if wanted.
+ */
+Datum
+billing_invoice_account(PG_FUNCTION_ARGS)
+{
+	BillOptions options = {.at_once = true, .on_demand = true};
+	int64		account_id = take_arguments(fcinfo, "account_id", "invoice_account", &options);
+
+	options.accrue = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2) ? ACCRUE_USAGE : ACCRUE_NOTHING;
+	return bill_and_return(fcinfo, account_id, &options);
 }
 
 /*

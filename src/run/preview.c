@@ -36,7 +36,7 @@ typedef struct Report
 	ReturnSetInfo *rsinfo;
 	RunContext *run;
 	TimestampTz at;
-	bool		accrue;			/* arrears in progress count so far */
+	Accrual		accrue;			/* arrears in progress that count so far */
 	bool		deep;			/* compare everything that was billed */
 	void		(*put) (struct Report *report, AccountBatch *batch);
 } Report;
@@ -56,7 +56,7 @@ report_states(Report *report)
 	for (int i = 0; i < batch.count; i++)
 	{
 		batch.accounts[i].window.accrue = report->accrue;
-		batch.accounts[i].window.at_once = report->accrue || report->deep;
+		batch.accounts[i].window.at_once = report->accrue != ACCRUE_NOTHING || report->deep;
 	}
 	batch_compare(&batch, report->run);
 	report->put(report, &batch);
@@ -305,7 +305,7 @@ billing_preview(PG_FUNCTION_ARGS)
 Datum
 billing_unbilled_on(PG_FUNCTION_ARGS)
 {
-	Report		report = {.put = put_unbilled, .at = moment(fcinfo, 0), .accrue = true};
+	Report		report = {.put = put_unbilled, .at = moment(fcinfo, 0), .accrue = ACCRUE_ARREARS};
 
 	run_report(fcinfo, &report, ACCESS_READER, 0);
 	return (Datum) 0;

@@ -11,6 +11,11 @@ CREATE FUNCTION billing.bill_account(account_id bigint, at timestamptz DEFAULT N
 COMMENT ON FUNCTION billing.bill_account(bigint, timestamptz) IS
     'bills one account as of a moment (default now) in the caller''s transaction; returns the ids of the documents it made';
 
+CREATE FUNCTION billing.invoice_account(account_id bigint, at timestamptz DEFAULT NULL, include_usage boolean DEFAULT false) RETURNS SETOF bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_invoice_account';
+COMMENT ON FUNCTION billing.invoice_account(bigint, timestamptz, boolean) IS
+    'invoices one account on demand as of a moment (default now): what is due, all that waits for a later invoice and, if wanted, usage so far; drafts are finished; returns the ids of the documents';
+
 CREATE FUNCTION billing.finalize_invoice(invoice_id bigint, effective_at timestamptz DEFAULT NULL) RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_finalize_invoice';
 COMMENT ON FUNCTION billing.finalize_invoice(bigint, timestamptz) IS

@@ -62,6 +62,7 @@ typedef struct ChargeRow
 	TimestampTz end;			/* = start: nothing is left */
 	int			revision;
 	Money		money;
+	int64		document_discount;	/* of corrections; a first charge's is set with its document */
 	int64		granted;
 	Numeric		quantity;
 	const Price *price;
@@ -81,6 +82,7 @@ typedef struct Delta
 	const LiveCharge *live;		/* the row that it revises; NULL: first charge of the range */
 	bool		correction;		/* of a line that exists */
 	Money		money;			/* signed */
+	int64		document_discount;	/* of corrections: what of the share comes back, negative */
 	Numeric		quantity;		/* signed on corrections; NULL: none */
 	TimestampTz start;			/* range charged or given back */
 	TimestampTz end;
@@ -108,6 +110,7 @@ extern void piece_list_add(PieceList *list, const Piece *piece);
 extern void period_pieces(const SubscriptionItem *item, int64 n, PieceList *list);
 extern TimestampTz piece_latest(const Piece *piece);
 extern void piece_rate(Piece *piece, int minor_units);
+extern void share_correction(Delta *delta);
 extern void charge_difference(const Subscription *subs, int nsubs, const Window *window,
 							  const PieceList *pieces, const LiveCharge *live, int nlive,
 							  DeltaList *list);

@@ -284,6 +284,7 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 		row->money = money_add(row->money, money_of(extra));
 		row->end = Max(row->end, starts ? row->end : live->end);
 	}
+	share_correction(&delta);
 	emit(key, &delta, list);
 }
 

@@ -65,6 +65,19 @@ typedef struct Terms
 	Numeric		quantity;		/* NULL: from usage */
 } Terms;
 
+/* A discount or an increment of the lines of cycles that start in its range. */
+typedef struct Discount
+{
+	int64		id;
+	int64		subscription_id;	/* 0: of all */
+	int64		item_id;		/* 0: of all */
+	bool		increment;		/* adds instead of taking off */
+	Numeric		percent;		/* NULL: a fixed amount */
+	int64		amount;			/* of a fixed one, minor units */
+	TimestampTz from;
+	TimestampTz to;				/* DT_NOEND: endless */
+} Discount;
+
 /* The plan of a subscription from an instant until the next. */
 typedef struct PlanTerms
 {
@@ -96,6 +109,8 @@ struct Subscription
 	Jsonb	   *metadata;
 	PlanTerms  *plans;			/* by from; the first holds from the start or before */
 	int			nplans;
+	Discount   *discounts;		/* of its lines, by id */
+	int			ndiscounts;
 	SubscriptionItem *items;
 	int			nitems;
 };
@@ -111,6 +126,7 @@ typedef struct LiveCharge
 	int			version;		/* schedule version and period number of the key */
 	int64		period_no;
 	Money		money;
+	int64		document_discount;	/* its share of its document's discounts */
 	int64		granted;		/* of it given back by people */
 	Numeric		quantity;
 	const Price *price;

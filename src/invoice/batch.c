@@ -44,6 +44,7 @@ batch_open(DocumentBatch *batch)
 	rows_open(&batch->line, "invoice_line", line_columns, LINE_COUNT);
 	rows_open(&batch->tax, "invoice_tax", tax_columns, TAX_COUNT);
 	rows_open(&batch->charge, "charge", charge_columns, CHARGE_COUNT);
+	rows_open(&batch->use, "discount_use", use_columns, USE_COUNT);
 }
 
 /* Adds the rows of one document; returns its payload hash. */
@@ -75,6 +76,11 @@ add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 		tax_row(terms, document, &document->taxes[i], values, nulls);
 		rows_put(&batch->tax, values, nulls);
 		canonical_row(&form, "tax", tax_columns, TAX_COUNT, values, nulls);
+	}
+	for (int i = 0; i < document->nuses; i++)
+	{
+		use_row(terms, document, &document->uses[i], values, nulls);
+		rows_put(&batch->use, values, nulls);
 	}
 	return canonical_hash(&form);
 }
@@ -165,6 +171,7 @@ batch_write(DocumentBatch *batch, TimestampTz at)
 	rows_insert(&batch->line);
 	rows_insert(&batch->tax);
 	rows_insert(&batch->charge);
+	rows_insert(&batch->use);
 	for (int i = 0; i < batch->nallocations; i++)
 		allocate(&batch->allocations[i]);
 	seal_documents(batch->seals, batch->nseals, at);

@@ -15,6 +15,7 @@ typedef struct DocumentBatch
 	Rows		line;
 	Rows		tax;
 	Rows		charge;
+	Rows		use;
 	SealRequest *seals;
 	int			nseals;
 	int			capacity;

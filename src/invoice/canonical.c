@@ -31,6 +31,9 @@ const Column line_columns[LINE_COUNT] = {
 const Column tax_columns[TAX_COUNT] = {
 	TAX_COLUMNS(X)
 };
+const Column use_columns[USE_COUNT] = {
+	USE_COLUMNS(X)
+};
 const Column seal_columns[SEAL_COUNT] = {
 	SEAL_COLUMNS(X)
 };

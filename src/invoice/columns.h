@@ -46,6 +46,10 @@
 	X(rate, NUMERICOID, true) X(taxable_amount, NUMERICOID, true) X(tax_amount, NUMERICOID, true) \
 	X(reason, TEXTOID, true)
 
+#define USE_COLUMNS(X) \
+	X(account_id, INT8OID, false) X(discount_id, INT8OID, false) X(invoice_id, INT8OID, false) \
+	X(origin_invoice_id, INT8OID, false) X(currency, TEXTOID, false) X(amount, NUMERICOID, false)
+
 #define SEAL_COLUMNS(X) \
 	X(account_id, INT8OID, false) X(invoice_id, INT8OID, false) X(series, TEXTOID, false) \
 	X(position, INT8OID, false) X(number, TEXTOID, false) X(issued_on, DATEOID, false) \
@@ -80,6 +84,12 @@ typedef enum TaxColumn
 	TAX_COLUMNS(X) TAX_COUNT
 } TaxColumn;
 #undef X
+#define X(name, type, sealed) USE_##name,
+typedef enum UseColumn
+{
+	USE_COLUMNS(X) USE_COUNT
+} UseColumn;
+#undef X
 #define X(name, type, sealed) SEAL_##name,
 typedef enum SealColumn
 {
@@ -96,6 +106,7 @@ typedef enum ChargeColumn
 extern const Column header_columns[HEADER_COUNT];
 extern const Column line_columns[LINE_COUNT];
 extern const Column tax_columns[TAX_COUNT];
+extern const Column use_columns[USE_COUNT];
 extern const Column seal_columns[SEAL_COUNT];
 extern const Column charge_columns[CHARGE_COUNT];
 

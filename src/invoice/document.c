@@ -155,7 +155,7 @@ corrected_settled(const DocumentLine *lines, int nlines, const CorrectionHistory
 }
 
 static void
-add_invoice(DocumentList *list, DocumentLine *lines, int nlines)
+add_invoice(DocumentList *list, DocumentLine *lines, int nlines, const CorrectionHistory *history)
 {
 	Document   *document = list_add(list);
 
@@ -163,6 +163,7 @@ add_invoice(DocumentList *list, DocumentLine *lines, int nlines)
 	document->lines = lines;
 	document->nlines = nlines;
 	set_period(document);
+	discount_document(document, &history->discounts);
 	document_totals(document);
 }
 
@@ -178,7 +179,9 @@ add_credit_note(DocumentList *list, DocumentLine *lines, int nlines, CorrectionH
 	for (int i = 0; i < nlines; i++)
 		lines[i].money = money_neg(lines[i].money);
 	set_period(document);
+	discount_document(document, &history->discounts);
 	credit_note_totals(document, history);
+	discount_accept(document, &history->discounts);
 }
 
 /* Moves what gives back behind the rest, both in order; returns how many come first. */
@@ -215,15 +218,21 @@ add_group(DocumentList *list, DocumentLine *lines, int nlines, CorrectionHistory
 	{
 		Document   *invoice;
 
-		add_invoice(list, lines, nlines);
+		add_invoice(list, lines, nlines, history);
 		invoice = &list->documents[count];
 		if (invoice->net + invoice->tax + invoice->rounding >= 0)
+		{
+			discount_accept(invoice, &history->discounts);
 			return;
+		}
 		list->count = count;
 	}
 	charges = partition_lines(lines, nlines);
 	if (charges > 0)
-		add_invoice(list, lines, charges);
+	{
+		add_invoice(list, lines, charges, history);
+		discount_accept(&list->documents[count], &history->discounts);
+	}
 	add_credit_note(list, lines + charges, nlines - charges, history);
 }
 

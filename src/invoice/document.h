@@ -48,13 +48,41 @@ typedef struct CreditedBefore
 	int64		amount;			/* in the price's terms */
 } CreditedBefore;
 
-/* History that only accounts with corrections need. */
+/* A discount on whole documents. */
+typedef struct DocumentDiscount
+{
+	int64		id;
+	int64		subscription_id;	/* on its lines only; 0: on all */
+	Numeric		percent;		/* NULL: a fixed amount */
+	int64		left;			/* of the fixed amount */
+	TimestampTz from;			/* documents that are due from then on ... */
+	TimestampTz to;				/* ... and before then */
+} DocumentDiscount;
+
+/* What a document took of a discount. */
+typedef struct DiscountUse
+{
+	int64		discount_id;
+	int64		origin_invoice; /* the document that took it; 0: this one */
+	int64		amount;			/* negative: brought back */
+} DiscountUse;
+
+typedef struct DocumentDiscounts
+{
+	DocumentDiscount *discounts;	/* by id */
+	int			count;
+	DiscountUse *uses;			/* what documents that may be corrected still hold */
+	int			nuses;
+} DocumentDiscounts;
+
+/* History that only accounts with corrections or document discounts need. */
 typedef struct CorrectionHistory
 {
 	OriginDocument *origins;
 	int			norigins;
 	CreditedBefore *credited;	/* those of this pass are added */
 	int			ncredited;
+	DocumentDiscounts discounts;
 } CorrectionHistory;
 
 typedef struct DocumentLine
@@ -72,6 +100,7 @@ typedef struct DocumentLine
 	TimestampTz start;
 	TimestampTz end;
 	Money		money;			/* in the price's terms; positive on credit notes */
+	int64		document_discount;	/* with the sign of the amount */
 	int64		net;
 } DocumentLine;
 
@@ -105,6 +134,8 @@ typedef struct Document
 	TimestampTz period_end;
 	CreditAllocation *allocations;	/* of a credit note, to what it corrects */
 	int			nallocations;
+	DiscountUse *uses;			/* of document discounts */
+	int			nuses;
 	int64		id;				/* set by the writer */
 	TimestampTz finalize_after; /* a draft until then; DT_NOBEGIN: no grace */
 	bool		finish;			/* gets number and seal; else (again) a draft */
@@ -120,6 +151,9 @@ typedef struct DocumentList
 extern void documents_build(const AccountTerms *terms, const TaxTable *taxes, DateADT issued_on,
 							CorrectionHistory *history, const DeltaList *deltas,
 							DocumentList *list);
+extern void discount_document(Document *document, const DocumentDiscounts *discounts);
+extern void discount_accept(const Document *document, DocumentDiscounts *discounts);
+extern int64 line_base(const DocumentLine *line);
 extern void document_totals(Document *document);
 extern void credit_note_totals(Document *document, CorrectionHistory *history);
 

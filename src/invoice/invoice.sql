@@ -80,6 +80,7 @@ BEGIN
                                                       WHERE c.account_id = drop_drafts.account_id AND c.invoice_id = ANY (drafts)))
      WHERE s.account_id = drop_drafts.account_id;
     DELETE FROM billing.charge c WHERE c.account_id = drop_drafts.account_id AND c.invoice_id = ANY (drafts);
+    DELETE FROM billing.discount_use u WHERE u.account_id = drop_drafts.account_id AND u.invoice_id = ANY (drafts);
     DELETE FROM billing.invoice_tax t WHERE t.account_id = drop_drafts.account_id AND t.invoice_id = ANY (drafts);
     DELETE FROM billing.invoice_line l WHERE l.account_id = drop_drafts.account_id AND l.invoice_id = ANY (drafts);
     DELETE FROM billing.invoice_header h WHERE h.account_id = drop_drafts.account_id AND h.id = ANY (drafts);
@@ -118,6 +119,11 @@ BEGIN
     SELECT t.account_id, note, t.category, t.rate, t.taxable_amount, t.tax_amount, t.reason
       FROM billing.invoice_tax t WHERE t.account_id = h.account_id AND t.invoice_id = h.id;
     PERFORM billing_internal.reverse_charges(h.account_id, h.id, note, rebill);
+    IF rebill THEN
+        INSERT INTO billing.discount_use (account_id, discount_id, invoice_id, origin_invoice_id, currency, amount)
+        SELECT u.account_id, u.discount_id, note, u.origin_invoice_id, u.currency, -u.amount
+          FROM billing.discount_use u WHERE u.account_id = h.account_id AND u.invoice_id = h.id;
+    END IF;
     IF payable > 0 THEN
         INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount) VALUES (h.account_id, note, h.id, payable);
     END IF;
@@ -150,6 +156,7 @@ CREATE FUNCTION billing_internal.reverse_charges(account_id bigint, invoice_id b
                sum(coalesce(c.gross_amount, c.amount) - coalesce(b.gross_amount, b.amount, 0)) OVER back AS given_gross,
                sum(coalesce(c.discount_amount, 0) - coalesce(b.discount_amount, 0)) OVER back AS given_discount,
                sum(coalesce(c.increment_amount, 0) - coalesce(b.increment_amount, 0)) OVER back AS given_increment,
+               sum(coalesce(c.document_discount, 0) - coalesce(b.document_discount, 0)) OVER back AS given_share,
                row_number() OVER back AS further
           FROM billing.charge c
           LEFT JOIN billing.charge b ON b.account_id = c.account_id AND b.item_id = c.item_id AND b.kind = c.kind
@@ -158,7 +165,7 @@ CREATE FUNCTION billing_internal.reverse_charges(account_id bigint, invoice_id b
         WINDOW back AS (PARTITION BY c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision DESC))
     INSERT INTO billing.charge (account_id, item_id, kind, period_start, ordinal, revision, period_end, subscription_id,
         schedule_version, period_no, amount, granted, quantity, price, price_version, invoice_id, line_no,
-        gross_amount, discount_amount, increment_amount, scheme)
+        gross_amount, discount_amount, increment_amount, document_discount, scheme)
     SELECT m.account_id, m.item_id, m.kind, m.period_start, m.ordinal, live.revision + m.further,
         CASE WHEN $4 THEN coalesce(m.end_before, CASE WHEN live.amount = m.given THEN m.period_start ELSE live.period_end END)
              ELSE live.period_end END,
@@ -171,6 +178,7 @@ CREATE FUNCTION billing_internal.reverse_charges(account_id bigint, invoice_id b
              ELSE nullif(coalesce(live.gross_amount, live.amount) - m.given_gross, live.amount - m.given) END,
         CASE WHEN $4 THEN nullif(coalesce(live.discount_amount, 0) - m.given_discount, 0) ELSE live.discount_amount END,
         CASE WHEN $4 THEN nullif(coalesce(live.increment_amount, 0) - m.given_increment, 0) ELSE live.increment_amount END,
+        CASE WHEN $4 THEN nullif(coalesce(live.document_discount, 0) - m.given_share, 0) ELSE live.document_discount END,
         CASE WHEN $4 THEN m.scheme_before ELSE live.scheme END
       FROM moved m
      CROSS JOIN LATERAL (

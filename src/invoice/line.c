@@ -178,7 +178,7 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	set_money(&row, LINE_net_amount, line->net);
 	set_money(&row, LINE_discount_amount, line->money.discount);
 	set_money(&row, LINE_increment_amount, line->money.increment);
-	set_money(&row, LINE_document_discount, 0);
+	set_money(&row, LINE_document_discount, line->document_discount);
 	set(&row, LINE_tax_inclusive, BoolGetDatum(price->tax_inclusive));
 	set_text(&row, LINE_tax, price->tax);
 	set_text(&row, LINE_tax_category, line->category);
@@ -209,7 +209,9 @@ void
 charge_row(const AccountTerms *terms, const Document *document, int line_no, const ChargeRow *charge,
 		   Datum *values, bool *nulls)
 {
-	const Delta *delta = document->lines[line_no - 1].delta;
+	const DocumentLine *line = &document->lines[line_no - 1];
+	const Delta *delta = line->delta;
+	int64		document_discount = delta->correction ? charge->document_discount : line->document_discount;
 	Row			row = row_begin(terms, values, nulls, CHARGE_COUNT);
 
 	set(&row, CHARGE_account_id, Int64GetDatum(terms->account_id));
@@ -223,6 +225,8 @@ charge_row(const AccountTerms *terms, const Document *document, int line_no, con
 	set(&row, CHARGE_schedule_version, Int32GetDatum(delta->version));
 	set(&row, CHARGE_period_no, Int64GetDatum(delta->period_no));
 	set_parts(&row, charge->money);
+	if (document_discount != 0)
+		set_money(&row, CHARGE_document_discount, document_discount);
 	set_money(&row, CHARGE_granted, charge->granted);
 	set_numeric(&row, CHARGE_quantity, charge->quantity);
 	set_text(&row, CHARGE_price, charge->price->code);
@@ -246,6 +250,20 @@ tax_row(const AccountTerms *terms, const Document *document, const TaxTotal *tax
 	set_money(&row, TAX_taxable_amount, tax->net);
 	set_money(&row, TAX_tax_amount, tax->tax);
 	set_text(&row, TAX_reason, tax->reason);
+}
+
+/* Fills USE_COUNT values. */
+void
+use_row(const AccountTerms *terms, const Document *document, const DiscountUse *use, Datum *values, bool *nulls)
+{
+	Row			row = row_begin(terms, values, nulls, USE_COUNT);
+
+	set(&row, USE_account_id, Int64GetDatum(terms->account_id));
+	set(&row, USE_discount_id, Int64GetDatum(use->discount_id));
+	set(&row, USE_invoice_id, Int64GetDatum(document->id));
+	set(&row, USE_origin_invoice_id, Int64GetDatum(use->origin_invoice != 0 ? use->origin_invoice : document->id));
+	set_text(&row, USE_currency, terms->currency);
+	set_money(&row, USE_amount, use->amount);
 }
 
 /* Metadata of the account and over it that of the document's subscriptions. */

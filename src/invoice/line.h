@@ -12,6 +12,8 @@ extern void line_row(const AccountTerms *terms, const Document *document, int li
 					 Datum *values, bool *nulls);
 extern void charge_row(const AccountTerms *terms, const Document *document, int line_no,
 					   const ChargeRow *charge, Datum *values, bool *nulls);
+extern void use_row(const AccountTerms *terms, const Document *document, const DiscountUse *use,
+					Datum *values, bool *nulls);
 extern void tax_row(const AccountTerms *terms, const Document *document, const TaxTotal *tax,
 					Datum *values, bool *nulls);
 extern void header_row(const AccountTerms *terms, const Document *document, Datum *values, bool *nulls);

@@ -92,6 +92,16 @@ CREATE TABLE IF NOT EXISTS billing.invoice_tax ( -- taxes of documents, one row 
     CONSTRAINT invoice_tax_key PRIMARY KEY (account_id, invoice_id, category, rate)
 );
 
+CREATE TABLE IF NOT EXISTS billing.discount_use ( -- what documents took of discounts on whole documents, and brought back
+    account_id bigint NOT NULL, -- account
+    discount_id bigint NOT NULL, -- discount
+    invoice_id bigint NOT NULL, -- document that takes, or brings back
+    origin_invoice_id bigint NOT NULL, -- document that took it; of one that takes: itself
+    currency text NOT NULL, -- currency of the amount
+    amount numeric NOT NULL CONSTRAINT discount_use_amount_check CHECK (amount <> 0), -- taken; negative: brought back with a correction
+    CONSTRAINT discount_use_key PRIMARY KEY (account_id, discount_id, invoice_id, origin_invoice_id)
+);
+
 CREATE TABLE IF NOT EXISTS billing.seal ( -- numbers of finished documents, chained by hash
     account_id bigint NOT NULL, -- account
     invoice_id bigint NOT NULL, -- document
@@ -124,6 +134,8 @@ CREATE OR REPLACE TRIGGER invoice_tax_immutable BEFORE UPDATE OR DELETE ON billi
     FOR EACH ROW EXECUTE FUNCTION billing_internal.part_immutable();
 CREATE OR REPLACE TRIGGER charge_immutable BEFORE UPDATE OR DELETE ON billing.charge
     FOR EACH ROW EXECUTE FUNCTION billing_internal.part_immutable();
+CREATE OR REPLACE TRIGGER discount_use_immutable BEFORE UPDATE OR DELETE ON billing.discount_use
+    FOR EACH ROW EXECUTE FUNCTION billing_internal.part_immutable();
 CREATE OR REPLACE TRIGGER seal_immutable BEFORE UPDATE OR DELETE ON billing.seal
     FOR EACH ROW EXECUTE FUNCTION billing_internal.always_immutable();
 CREATE OR REPLACE TRIGGER invoice_header_truncate BEFORE TRUNCATE ON billing.invoice_header
@@ -134,12 +146,15 @@ CREATE OR REPLACE TRIGGER invoice_tax_truncate BEFORE TRUNCATE ON billing.invoic
     FOR EACH STATEMENT EXECUTE FUNCTION billing_internal.always_immutable();
 CREATE OR REPLACE TRIGGER charge_truncate BEFORE TRUNCATE ON billing.charge
     FOR EACH STATEMENT EXECUTE FUNCTION billing_internal.always_immutable();
+CREATE OR REPLACE TRIGGER discount_use_truncate BEFORE TRUNCATE ON billing.discount_use
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_internal.always_immutable();
 CREATE OR REPLACE TRIGGER seal_truncate BEFORE TRUNCATE ON billing.seal
     FOR EACH STATEMENT EXECUTE FUNCTION billing_internal.always_immutable();
 ALTER TABLE billing.invoice_header ENABLE ALWAYS TRIGGER invoice_header_immutable, ENABLE ALWAYS TRIGGER invoice_header_truncate;
 ALTER TABLE billing.invoice_line ENABLE ALWAYS TRIGGER invoice_line_immutable, ENABLE ALWAYS TRIGGER invoice_line_truncate;
 ALTER TABLE billing.invoice_tax ENABLE ALWAYS TRIGGER invoice_tax_immutable, ENABLE ALWAYS TRIGGER invoice_tax_truncate;
 ALTER TABLE billing.charge ENABLE ALWAYS TRIGGER charge_immutable, ENABLE ALWAYS TRIGGER charge_truncate;
+ALTER TABLE billing.discount_use ENABLE ALWAYS TRIGGER discount_use_immutable, ENABLE ALWAYS TRIGGER discount_use_truncate;
 ALTER TABLE billing.seal ENABLE ALWAYS TRIGGER seal_immutable, ENABLE ALWAYS TRIGGER seal_truncate;
 
 CREATE OR REPLACE VIEW billing.invoice ( -- documents with number, dates and what is open

@@ -36,6 +36,13 @@ divide(int64 exclusive, int64 inclusive, Numeric rate)
 	return total;
 }
 
+/* What of a line is taxed: its amount less its share of the document's discounts. */
+int64
+line_base(const DocumentLine *line)
+{
+	return amount_sub(line->money.amount, line->document_discount);
+}
+
 static bool
 same_group(const DocumentLine *line, const char *category, Numeric rate)
 {
@@ -90,7 +97,7 @@ spread_net(Document *document, const TaxTotal *group, int64 net)
 
 	for (int i = 0; i < document->nlines; i++)
 		if (document->lines[i].price->tax_inclusive && same_group(&document->lines[i], group->category, group->rate))
-			weights[count++] = document->lines[i].money.amount;
+			weights[count++] = line_base(&document->lines[i]);
 	if (count == 0)
 		return;
 	amount_split(net, weights, count, parts);
@@ -112,11 +119,11 @@ sum_group(Document *document, const TaxTotal *group, int64 *exclusive, int64 *in
 		if (!same_group(line, group->category, group->rate))
 			continue;
 		if (line->price->tax_inclusive)
-			*inclusive = amount_add(*inclusive, line->money.amount);
+			*inclusive = amount_add(*inclusive, line_base(line));
 		else
 		{
-			*exclusive = amount_add(*exclusive, line->money.amount);
-			line->net = line->money.amount;
+			*exclusive = amount_add(*exclusive, line_base(line));
+			line->net = line_base(line);
 		}
 	}
 }
@@ -184,7 +191,7 @@ given_back(const Document *document, const TaxTotal *group, int64 invoice_id, co
 		const DocumentLine *line = &document->lines[i];
 
 		if (line->delta->live->origin_invoice == invoice_id && same_group(line, group->category, group->rate))
-			after[line->price->tax_inclusive] = amount_add(after[line->price->tax_inclusive], line->money.amount);
+			after[line->price->tax_inclusive] = amount_add(after[line->price->tax_inclusive], line_base(line));
 	}
 	total = divide(after[0], after[1], group->rate);
 	total.net -= earlier.net;
@@ -209,7 +216,7 @@ note_credited(const Document *document, CorrectionHistory *history)
 		history->credited[history->ncredited++] = (CreditedBefore)
 		{
 			.invoice_id = line->delta->live->origin_invoice, .category = line->delta->live->tax_category,
-				.rate = line->rate, .inclusive = line->price->tax_inclusive, .amount = line->money.amount
+				.rate = line->rate, .inclusive = line->price->tax_inclusive, .amount = line_base(line)
 		};
 	}
 }

@@ -28,6 +28,7 @@ BEGIN
                 'item_id', l.item_id, 'quantity', l.quantity::text, 'unit_code', l.unit_code, 'unit_amount', l.unit_amount::text,
                 'base_quantity', l.base_quantity::text, 'brackets', l.brackets, 'gross_amount', l.gross_amount::text,
                 'discount_amount', l.discount_amount::text, 'increment_amount', l.increment_amount::text, 'amount', l.amount::text,
+                'document_discount', nullif(l.document_discount, 0)::text,
                 'net_amount', l.net_amount::text, 'tax_inclusive', l.tax_inclusive, 'tax_category', l.tax_category,
                 'tax_rate', l.tax_rate::text, 'tax_reason', l.tax_reason, 'period_start', l.period_start, 'period_end', l.period_end,
                 'corrects_invoice_id', l.corrects_invoice_id, 'corrects_line_no', l.corrects_line_no)) ORDER BY l.line_no), '[]')
@@ -49,6 +50,7 @@ BEGIN
     RETURN QUERY SELECT * FROM billing_internal.check_documents();
     RETURN QUERY SELECT * FROM billing_internal.check_parts();
     RETURN QUERY SELECT * FROM billing_internal.check_charges();
+    RETURN QUERY SELECT * FROM billing_internal.check_discounts();
     RETURN QUERY SELECT * FROM billing_internal.check_settlement();
     RETURN QUERY SELECT * FROM billing_internal.check_timeline();
     RETURN QUERY SELECT 'broken chain', 'seal', v.invoice_id >> 24, v.invoice_id, format('series %s, position %s: %s', v.series_code, v.position, v.problem)
@@ -105,6 +107,7 @@ CREATE FUNCTION billing_internal.check_parts(OUT finding text, OUT relation text
       FROM (SELECT 'invoice_line' AS relation, l.account_id, l.invoice_id FROM billing.invoice_line l
             UNION ALL SELECT 'invoice_tax', t.account_id, t.invoice_id FROM billing.invoice_tax t
             UNION ALL SELECT 'charge', c.account_id, c.invoice_id FROM billing.charge c
+            UNION ALL SELECT 'discount_use', u.account_id, u.invoice_id FROM billing.discount_use u
             UNION ALL SELECT 'seal', s.account_id, s.invoice_id FROM billing.seal s) p
      WHERE NOT EXISTS (SELECT FROM billing.invoice_header h WHERE h.account_id = p.account_id AND h.id = p.invoice_id)
     UNION ALL
@@ -137,7 +140,8 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
         SELECT c.*, lag(c.revision) OVER k AS before, coalesce(lag(c.amount) OVER k, 0) AS amount_before,
                coalesce(lag(c.granted) OVER k, 0) AS granted_before, lead(c.revision) OVER k AS after,
                coalesce(c.discount_amount, 0) - coalesce(lag(c.discount_amount) OVER k, 0) AS discount_moved,
-               coalesce(c.increment_amount, 0) - coalesce(lag(c.increment_amount) OVER k, 0) AS increment_moved
+               coalesce(c.increment_amount, 0) - coalesce(lag(c.increment_amount) OVER k, 0) AS increment_moved,
+               coalesce(c.document_discount, 0) - coalesce(lag(c.document_discount) OVER k, 0) AS share_moved
           FROM billing.charge c
         WINDOW k AS (PARTITION BY c.account_id, c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision)),
     live AS (
@@ -156,7 +160,8 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
     UNION ALL
     SELECT 'charge without line', 'charge', r.account_id, r.item_id, format('document %s, line %s: charges move by %s, the line says %s',
            r.invoice_id, r.line_no, r.moved, r.amount)
-      FROM (SELECT r.account_id, r.item_id, r.invoice_id, r.line_no, l.nature, l.amount, l.discount_amount, l.increment_amount,
+      FROM (SELECT r.account_id, r.item_id, r.invoice_id, r.line_no, l.nature, l.amount, l.discount_amount, l.increment_amount, l.document_discount,
+                   sum(CASE WHEN h.kind = 'credit_note' THEN -r.share_moved ELSE r.share_moved END) AS share_moved,
                    sum(CASE WHEN h.kind = 'credit_note' THEN -r.discount_moved ELSE r.discount_moved END) AS discount_moved,
                    sum(CASE WHEN h.kind = 'credit_note' THEN -r.increment_moved ELSE r.increment_moved END) AS increment_moved,
                    sum(CASE WHEN l.nature = 'grant' THEN r.granted - r.granted_before
@@ -167,9 +172,10 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
               LEFT JOIN billing.invoice_line l ON l.account_id = r.account_id AND l.invoice_id = r.invoice_id AND l.line_no = r.line_no
                    AND l.item_id = r.item_id
               LEFT JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id
-             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) r
+             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9) r
      WHERE r.moved IS DISTINCT FROM r.amount OR r.astray
-        OR r.nature <> 'grant' AND (r.discount_moved, r.increment_moved) IS DISTINCT FROM (r.discount_amount, r.increment_amount)
+        OR r.nature <> 'grant' AND (r.discount_moved, r.increment_moved, r.share_moved)
+           IS DISTINCT FROM (r.discount_amount, r.increment_amount, r.document_discount)
     UNION ALL
     SELECT 'line without charge', 'invoice_line', l.account_id, l.invoice_id, format('line %s', l.line_no)
       FROM billing.invoice_line l
@@ -177,6 +183,28 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
            SELECT FROM billing.charge c WHERE c.account_id = l.account_id AND c.item_id = l.item_id AND c.invoice_id = l.invoice_id AND c.line_no = l.line_no)
 $$;
 COMMENT ON FUNCTION billing_internal.check_charges() IS 'part of check(): charges and lines';
+
+-- Discounts on documents: granted is used and left, and what is used stands on the lines.  What a person gave
+-- back for ever stays used.
+CREATE FUNCTION billing_internal.check_discounts(OUT finding text, OUT relation text, OUT account_id bigint, OUT id bigint, OUT detail text)
+    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'wrong discount', 'invoice_header', h.account_id, h.id, format('lines %s, used %s', l.share, u.amount)
+      FROM billing.invoice_header h
+      JOIN (SELECT l.account_id, l.invoice_id, sum(l.document_discount) AS share
+              FROM billing.invoice_line l WHERE l.nature <> 'grant' GROUP BY 1, 2) l ON l.account_id = h.account_id AND l.invoice_id = h.id
+      LEFT JOIN (SELECT u.account_id, u.invoice_id, sum(u.amount) AS amount FROM billing.discount_use u GROUP BY 1, 2) u
+        ON u.account_id = h.account_id AND u.invoice_id = h.id
+     WHERE coalesce(u.amount, 0) <> CASE h.kind WHEN 'credit_note' THEN -l.share ELSE l.share END
+    UNION ALL
+    SELECT 'discount used up twice', 'discount', u.account_id, u.discount_id, format('%s used of %s', u.amount, d.value)
+      FROM (SELECT u.account_id, u.discount_id, sum(u.amount) AS amount FROM billing.discount_use u GROUP BY 1, 2) u
+      LEFT JOIN billing.discount d ON d.account_id = u.account_id AND d.id = u.discount_id
+     WHERE d.id IS NULL OR u.amount < 0 OR d.type = 'fixed' AND u.amount > d.value
+    UNION ALL
+    SELECT 'discount brought back twice', 'discount_use', u.account_id, u.origin_invoice_id, format('discount %s: %s', u.discount_id, sum(u.amount))
+      FROM billing.discount_use u GROUP BY u.account_id, u.origin_invoice_id, u.discount_id HAVING sum(u.amount) < 0
+$$;
+COMMENT ON FUNCTION billing_internal.check_discounts() IS 'part of check(): discounts on documents';
 
 -- What is settled, and what the status says.
 CREATE FUNCTION billing_internal.check_settlement(OUT finding text, OUT relation text, OUT account_id bigint, OUT id bigint, OUT detail text)

@@ -67,6 +67,9 @@ typedef struct AccountBatch
 extern void batch_accept_states(AccountBatch *batch);
 extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
 extern void batch_load_timelines(AccountBatch *batch, RunContext *run);
+extern void batch_load_discounts(AccountBatch *batch, const RunContext *run);
+extern void batch_load_uses(AccountBatch *batch, const RunContext *run, Datum *keys);
+extern int64 query_amount(int row, int column, int minor_units);
 extern void batch_load_usage(AccountBatch *batch, const RunContext *run);
 extern void split_pieces(BatchAccount *account, const TaxTable *taxes);
 extern void batch_compare(AccountBatch *batch, RunContext *run);

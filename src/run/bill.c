@@ -65,6 +65,7 @@ delete_drafts(const AccountBatch *batch)
 {
 	static SpiQuery deletes[] = {
 		{.text = "DELETE FROM billing.charge WHERE account_id = $1 AND invoice_id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}},
+		{.text = "DELETE FROM billing.discount_use WHERE account_id = $1 AND invoice_id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}},
 		{.text = "DELETE FROM billing.invoice_tax WHERE account_id = $1 AND invoice_id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}},
 		{.text = "DELETE FROM billing.invoice_line WHERE account_id = $1 AND invoice_id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}},
 		{.text = "DELETE FROM billing.invoice_header WHERE account_id = $1 AND id = $2", .nargs = 2, .argtypes = {INT8OID, INT8OID}}

@@ -13,7 +13,8 @@ typedef struct BillOptions
 	bool		finalize;		/* finish documents, or leave drafts */
 	int64		only_invoice;	/* finish this document only; 0: all */
 	bool		at_once;		/* corrections and prorated charges too, whatever their due date */
-	bool		on_demand;		/* one account, due or not; finish also what may still take late usage */
+	bool		on_demand;		/* one account, due or not; finish also what may still take late
+								 * usage */
 	Accrual		accrue;			/* arrears in progress that are charged too */
 	bool		wait;			/* for accounts locked by others, or leave them out */
 } BillOptions;

@@ -226,11 +226,12 @@ enum
 {
 	L_ACCOUNT = 1, L_ITEM, L_SUBSCRIPTION, L_START, L_END, L_REVISION, L_VERSION, L_PERIOD, L_AMOUNT, L_GRANTED,
 	L_QUANTITY, L_PRICE, L_PRICE_VERSION, L_ORIGIN, L_ORIGIN_LINE, L_CATEGORY, L_RATE, L_REASON,
-	L_PLAN, L_SCHEME, L_GROSS, L_DISCOUNT, L_INCREMENT
+	L_PLAN, L_SCHEME, L_GROSS, L_DISCOUNT, L_INCREMENT,
+	L_SHARE
 };
 
 /* A money column in minor units. */
-static int64
+int64
 query_amount(int row, int column, int minor_units)
 {
 	return amount_round(DatumGetNumeric(query_value(row, column)), minor_units);
@@ -255,6 +256,7 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 		.gross = query_amount(row, L_GROSS, minor_units), .discount = query_amount(row, L_DISCOUNT, minor_units),
 			.increment = query_amount(row, L_INCREMENT, minor_units), .amount = query_amount(row, L_AMOUNT, minor_units)
 	};
+	live->document_discount = query_amount(row, L_SHARE, minor_units);
 	live->granted = query_amount(row, L_GRANTED, minor_units);
 	live->plan = query_text(row, L_PLAN);
 	live->quantity = isnull ? NULL : DatumGetNumericCopy(quantity);
@@ -281,7 +283,7 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 		.text = "SELECT c.account_id, c.item_id, c.subscription_id, c.period_start, c.period_end, c.revision,"
 		" c.schedule_version, c.period_no, c.amount, c.granted, c.quantity, c.price, c.price_version,"
 		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason, l.plan, c.scheme,"
-		" coalesce(c.gross_amount, c.amount), coalesce(c.discount_amount, 0), coalesce(c.increment_amount, 0) FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
+		" coalesce(c.gross_amount, c.amount), coalesce(c.discount_amount, 0), coalesce(c.increment_amount, 0), coalesce(c.document_discount, 0) FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
 		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
 		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"
@@ -359,7 +361,7 @@ static void
 load_credited(AccountBatch *batch, const RunContext *run, Datum *keys)
 {
 	static SpiQuery query = {
-		.text = "SELECT l.account_id, l.corrects_invoice_id, l.tax_category, l.tax_rate, l.tax_inclusive, sum(l.amount)"
+		.text = "SELECT l.account_id, l.corrects_invoice_id, l.tax_category, l.tax_rate, l.tax_inclusive, sum(l.amount - l.document_discount)"
 		" FROM billing.invoice_header h JOIN billing.invoice_line l ON l.account_id = h.account_id AND l.invoice_id = h.id"
 		" WHERE h.account_id = ANY ($1) AND l.corrects_invoice_id = ANY ($2) AND h.kind = 'credit_note' AND h.status <> 'draft'"
 		" GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2",
@@ -430,6 +432,7 @@ batch_load(AccountBatch *batch, RunContext *run, TimestampTz at)
 	load_drafts(batch, run);
 	load_terms(batch, run);
 	batch_load_timelines(batch, run);
+	batch_load_discounts(batch, run);
 	for (int i = 0; i < batch->count; i++)
 		if (batch->accounts[i].window.recompute_from < DT_NOEND)
 			edited[nedited++] = batch->ids[i];
@@ -441,5 +444,6 @@ batch_load(AccountBatch *batch, RunContext *run, TimestampTz at)
 		keys[1] = origin_array(batch);
 		load_origins(batch, run, keys);
 		load_credited(batch, run, keys);
+		batch_load_uses(batch, run, keys);
 	}
 }

@@ -91,6 +91,7 @@ COMMENT ON FUNCTION billing_internal.timeline(bigint, jsonb) IS
 CREATE FUNCTION billing_internal.plan_verb(subscription_id bigint, change jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    before CONSTANT jsonb := billing_internal.timeline(subscription_id);
     edits jsonb;
 BEGIN
     edits := CASE change->>'verb'
@@ -104,7 +105,7 @@ BEGIN
         PERFORM billing_internal.fail('invalid_argument', format('unknown verb "%s"', change->>'verb'),
                                       'It is the name of a call that changes a subscription.');
     END IF;
-    RETURN edits || jsonb_build_object('planned', edits);
+    RETURN billing_internal.recount(before, billing_internal.overlay_rows(before, edits), edits) || jsonb_build_object('planned', edits);
 END $$;
 COMMENT ON FUNCTION billing_internal.plan_verb(bigint, jsonb) IS 'the plan of a call that changes a subscription; writes and locks nothing';
 
@@ -199,6 +200,8 @@ BEGIN
     VALUES (account, billing_internal.next_id(account, ids + 1) + ids, subscription_id, change->>'verb', now(),
             (edits->>'effective_at')::timestamptz, arguments, change->>'reason', planned, there);
     PERFORM billing_internal.write_rows(edits);
+    PERFORM billing_internal.write_states(subscription_id,
+        CASE WHEN change->>'verb' IN ('activate_subscription', 'fail_subscription') THEN (edits->>'effective_at')::timestamptz END);
     PERFORM billing_internal.timeline_changed(account, (edits->>'changed_from')::timestamptz, true);
 END $$;
 COMMENT ON FUNCTION billing_internal.commit_change(bigint, jsonb, jsonb) IS 'writes a plan, remembers what it changed and makes the account due';

@@ -67,6 +67,24 @@ END $$;
 COMMENT ON FUNCTION billing_internal.check_item_price(bigint, interval, text, numeric, timestamptz, boolean) IS
     'refuses a price that an item of the subscription cannot have; returns the version for an instant';
 
+-- What a version does not name is as before; the price's own scheme comes back where a price is named.
+CREATE FUNCTION billing_internal.terms_at(timeline jsonb, item_id bigint, at timestamptz, OUT price text, OUT price_version int,
+    OUT quantity numeric, OUT own_scheme jsonb, OUT scheme jsonb)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    x billing.item_version;
+BEGIN
+    FOR x IN SELECT v.* FROM jsonb_populate_recordset(NULL::billing.item_version, timeline->'item_version') v
+              WHERE v.item_id = terms_at.item_id AND v.valid_from <= at ORDER BY v.valid_from, v.version LOOP
+        own_scheme := CASE WHEN x.price IS NOT NULL THEN x.scheme ELSE coalesce(x.scheme, own_scheme) END;
+        price := coalesce(x.price, price);
+        price_version := coalesce(x.price_version, price_version);
+        quantity := coalesce(x.quantity, quantity);
+    END LOOP;
+    scheme := coalesce(own_scheme, (SELECT p.scheme FROM billing.price_version p WHERE p.price = terms_at.price AND p.version = terms_at.price_version));
+END $$;
+COMMENT ON FUNCTION billing_internal.terms_at(jsonb, bigint, timestamptz) IS 'an item''s terms at an instant: price and version, quantity, the scheme that holds';
+
 -- The first row of an item's terms, and the item.
 CREATE FUNCTION billing_internal.with_item(edits jsonb, subscription_id bigint, every interval, item jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

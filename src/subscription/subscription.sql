@@ -141,7 +141,7 @@ BEGIN
     IF external_id IS NOT NULL THEN
         PERFORM billing_internal.claim_key('subscription', external_id, account_id, result);
     END IF;
-    PERFORM billing_internal.timeline_changed(account_id, start_at, false);
+    PERFORM billing_internal.write_states(result), billing_internal.timeline_changed(account_id, start_at, false);
     RETURN result;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_subscription(bigint, text, timestamptz, jsonb, timestamptz, int, int, text, text, text, text, jsonb, text) IS

@@ -153,6 +153,17 @@ CREATE TABLE IF NOT EXISTS billing.state_transition ( -- which state of a subscr
     to_state text NOT NULL, -- state that may follow
     CONSTRAINT state_transition_key PRIMARY KEY (from_state, to_state)
 );
+INSERT INTO billing.state_transition (from_state, to_state)
+SELECT f, t FROM (VALUES ('new', ARRAY['pending', 'future', 'trialing', 'active', 'non_renewing', 'canceled']),
+                         ('pending', ARRAY['future', 'trialing', 'active', 'non_renewing', 'canceled', 'failed']),
+                         ('future', ARRAY['trialing', 'active', 'non_renewing', 'canceled']),
+                         ('trialing', ARRAY['active', 'non_renewing', 'stopped', 'canceled']),
+                         ('active', ARRAY['non_renewing', 'paused', 'stopped', 'canceled']),
+                         ('non_renewing', ARRAY['active', 'paused', 'stopped', 'canceled']),
+                         ('paused', ARRAY['active', 'non_renewing', 'stopped', 'canceled']),
+                         ('stopped', ARRAY['trialing', 'active', 'non_renewing', 'canceled']),
+                         ('canceled', ARRAY['trialing', 'active', 'non_renewing'])) x (f, ts), unnest(x.ts) t
+    ON CONFLICT DO NOTHING;
 
 CREATE TABLE IF NOT EXISTS billing.subscription_state ( -- states of subscriptions over time, past and to come
     account_id bigint NOT NULL, -- account
@@ -204,3 +215,21 @@ CREATE TABLE IF NOT EXISTS billing.minimum ( -- least amounts of an item or a su
     CONSTRAINT minimum_id_check CHECK (id >> 24 = account_id),
     CONSTRAINT minimum_subscription_fkey FOREIGN KEY (account_id, subscription_id) REFERENCES billing.subscription
 );
+
+CREATE OR REPLACE VIEW billing.subscription_status ( -- state, plan, current period and next billing of subscriptions now
+    account_id, -- account
+    subscription_id, -- subscription
+    external_id, -- the application's own id
+    plan, -- plan it has now
+    state, -- state now
+    start_at, -- first instant of service
+    trial_end_at, -- first paid instant after a trial
+    end_at, -- first instant without service, by its term
+    canceled_at, -- first instant without service because it was canceled, also one to come
+    reason, -- why it was canceled
+    period_start, -- current period: start
+    period_end, -- current period: end
+    next_billing_at -- when its next regular charge is due; null: none to come
+) AS
+SELECT account_id, subscription_id, external_id, plan, state, start_at, trial_end_at, end_at, canceled_at, reason, period_start, period_end, next_billing_at
+  FROM billing.subscription_status_on(now());

@@ -104,7 +104,8 @@ BEGIN
     PERFORM billing_internal.write_rows(billing_internal.remove_rows(c.edits, c.replaced)), billing_internal.write_rows(c.replaced);
     UPDATE billing.subscription_change x SET withdrawn_at = moment, reason = coalesce(withdraw_change.reason, x.reason)
      WHERE x.account_id = account AND x.id = change_id;
-    PERFORM billing_internal.timeline_changed(account, c.effective_at, true);
+    PERFORM billing_internal.write_rows(billing_internal.recount(before, billing_internal.timeline(c.subscription_id), '{}'));
+    PERFORM billing_internal.write_states(c.subscription_id), billing_internal.timeline_changed(account, c.effective_at, true);
     RETURN change_id;
 END $$;
 COMMENT ON FUNCTION billing_internal.withdraw_change(bigint, timestamptz, text, text) IS 'body of billing.withdraw_change';

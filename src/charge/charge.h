@@ -12,15 +12,20 @@
 typedef struct Piece
 {
 	const SubscriptionItem *item;
+	ChargeKind	kind;
+	int64		ordinal;		/* tells charges without a range apart */
 	const Price *price;			/* terms in force */
 	int64		period_no;
 	TimestampTz period_start;	/* the aligned period */
 	TimestampTz period_end;
+	TimestampTz cut_start;		/* what of it lies under the version of the calendar */
+	TimestampTz cut_end;
 	TimestampTz start;			/* the piece */
 	TimestampTz end;
 	TimestampTz since;			/* the change that made it; later than start where it counts from
 								 * the period's */
 	bool		whole;			/* the whole level, whatever its length */
+	bool		full;			/* the whole level is that of what the calendar's version leaves */
 	TimestampTz due;
 	bool		accrued;		/* in progress, cut at the horizon and due then */
 	Numeric		quantity;		/* rated; of metered items set from usage */
@@ -73,6 +78,8 @@ typedef struct Delta
 {
 	const SubscriptionItem *item;	/* NULL: only the live row still knows the item */
 	int64		item_id;
+	ChargeKind	kind;
+	int64		ordinal;
 	int64		subscription_id;
 	const char *plan;			/* of the subscription at its start; or NULL */
 	int			version;		/* schedule version and period number of the key */
@@ -87,6 +94,7 @@ typedef struct Delta
 	TimestampTz start;			/* range charged or given back */
 	TimestampTz end;
 	TimestampTz due;
+	bool		own_invoice;	/* stands on a document of its own */
 	ChargeRow  *rows;			/* what is live afterwards */
 	int			nrows;
 } Delta;
@@ -100,17 +108,54 @@ typedef struct DeltaList
 	TimestampTz early_from;		/* start of what is charged before it is due; DT_NOEND: nothing */
 } DeltaList;
 
+/* An aligned period of an item. */
+typedef struct Period
+{
+	int64		n;
+	TimestampTz start;
+	TimestampTz end;
+	TimestampTz from;			/* what of it lies under the version of the calendar */
+	TimestampTz to;
+} Period;
+
+/* periods.c */
+extern Period item_period(const SubscriptionItem *item, int64 n);
+extern TimestampTz period_cycle_start(const SubscriptionItem *item, const Period *period);
+extern TimestampTz piece_cycle_start(const Piece *piece);
+extern TimestampTz period_billing_instant(const SubscriptionItem *item, const Period *period);
+extern bool period_is_charged(const SubscriptionItem *item, const Period *period);
+extern bool period_is_joined(const SubscriptionItem *item, const Period *period);
+extern bool periods_are_over(const SubscriptionItem *item, const Period *period);
+extern const char *subscription_plan_at(const Subscription *sub, TimestampTz at);
+extern const ScheduleVersion *subscription_calendar_at(const Subscription *sub, TimestampTz at);
+
+/* due.c */
+extern TimestampTz subscription_next_regular(const Subscription *sub, TimestampTz from, TimestampTz until);
+extern TimestampTz with_next_regular(const SubscriptionItem *item, TimestampTz from);
+extern TimestampTz with_any_regular(const SubscriptionItem *item, TimestampTz from);
+extern TimestampTz piece_due(const Piece *piece);
+extern TimestampTz piece_latest(const Piece *piece);
+extern TimestampTz correction_due(const Subscription *sub, const Window *window);
+
+/* pieces.c */
 extern void subscription_pieces(const Subscription *sub, const Window *window, PieceList *list);
 extern TimestampTz subscription_next_due(const Subscription *sub, TimestampTz after);
-extern TimestampTz subscription_next_regular(const Subscription *sub, TimestampTz from);
-extern TimestampTz correction_due(const Subscription *sub, const Window *window);
-extern const char *subscription_plan_at(const Subscription *sub, TimestampTz at);
-extern bool same_numeric(Numeric a, Numeric b);
 extern void piece_list_add(PieceList *list, const Piece *piece);
 extern void period_pieces(const SubscriptionItem *item, int64 n, PieceList *list);
-extern TimestampTz piece_latest(const Piece *piece);
+extern bool in_window(const Piece *piece, const Window *window);
 extern void piece_rate(Piece *piece, int minor_units);
 extern void share_correction(Delta *delta);
+
+/* once.c */
+extern bool has_periods(const SubscriptionItem *item);
+extern void once_pieces(const SubscriptionItem *item, PieceList *list);
+
+/* stretches.c */
+extern bool same_numeric(Numeric a, Numeric b);
+extern const Terms *terms_at(const SubscriptionItem *item, TimestampTz at);
+
+/* difference.c */
+extern bool same_key(const LiveCharge *live, const Piece *piece);
 extern void charge_difference(const Subscription *subs, int nsubs, const Window *window,
 							  const PieceList *pieces, const LiveCharge *live, int nlive,
 							  DeltaList *list);

@@ -9,115 +9,34 @@
 #include "charge/stretches.h"
 #include "lib/amount.h"
 
-/* The plan of a subscription at an instant. */
-const char *
-subscription_plan_at(const Subscription *sub, TimestampTz at)
-{
-	int			i = sub->nplans - 1;
-
-	while (i > 0 && sub->plans[i].from > at)
-		i--;
-	return sub->plans[i].plan;
-}
-
-/* One calendar month later on the wall of the zone. */
-static TimestampTz
-one_month_after(TimestampTz at, pg_tz *tz)
-{
-	Interval	month = {.month = 1};
-	Schedule	schedule;
-
-	schedule_init(&schedule, at, &month, pg_get_timezone_name(tz), 0);
-	return schedule_start(&schedule, 1);
-}
-
-/* Does a period of the item have its regular charge? */
-static bool
-is_regular(const SubscriptionItem *item, TimestampTz period_start, TimestampTz period_end)
-{
-	return item->price->advance
-		? period_start < item->end && (period_start >= item->start || item->start == item->subscription->start)
-		: period_end <= item->end && period_end > item->start;
-}
-
-/*
- * The first instant at or after from at which the timeline has a regular
- * charge of the subscription; DT_NOEND when there is none.
- */
-TimestampTz
-subscription_next_regular(const Subscription *sub, TimestampTz from)
-{
-	TimestampTz next = DT_NOEND;
-
-	for (int i = 0; i < sub->nitems; i++)
-	{
-		const SubscriptionItem *item = &sub->items[i];
-		TimestampTz low = Max(from, item->start);
-		int64		n = schedule_period_at(&item->schedule, low) - 1;
-
-		for (int tries = 0; tries < 4; tries++, n++)
-		{
-			TimestampTz period_start = schedule_start(&item->schedule, n);
-			TimestampTz period_end = schedule_start(&item->schedule, n + 1);
-			TimestampTz due = item->price->advance ? Max(period_start, item->start) : period_end;
-
-			if (due >= from && is_regular(item, period_start, period_end))
-			{
-				next = Min(next, due);
-				break;
-			}
-		}
-	}
-	return next;
-}
-
-/* With the next regular invoice from an instant on, or at once when none lies within a month. */
-static TimestampTz
-with_next_regular(const SubscriptionItem *item, TimestampTz from)
-{
-	TimestampTz next = subscription_next_regular(item->subscription, from);
-
-	return next == DT_NOEND || next > one_month_after(from, item->schedule.tz) ? from : next;
-}
-
-/*
- * When a piece is charged: in advance at its start, in arrears at the end of
- * its period; one that a change inside its period made, unless it is the first
- * of the subscription, and arrears that end early, with the next regular invoice.
- */
-static TimestampTz
-piece_due(const Piece *piece)
-{
-	const SubscriptionItem *item = piece->item;
-
-	if (!item->price->advance)
-		return piece->end == piece->period_end ? piece->period_end : with_next_regular(item, piece->end);
-	if (piece->since == piece->period_start || piece->since == item->subscription->start)
-		return piece->since;
-	return with_next_regular(item, piece->since);
-}
-
 /* Adds the pieces of period n, not rated. */
 void
 period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
 {
-	TimestampTz period_start = schedule_start(&item->schedule, n);
-	TimestampTz period_end = schedule_start(&item->schedule, n + 1);
-	Fold		fold = fold_period(item, period_start, period_end);
+	Period		period = item_period(item, n);
+	Fold		fold;
 
+	if (!period_is_charged(item, &period))
+		return;
+	fold = fold_period(item, period.from, period.to);
 	for (int i = 0; i < fold.count; i++)
 	{
-		const Terms *terms = fold.stretches[i].terms;
-		Piece		piece = {.item = item, .period_no = n, .period_start = period_start, .period_end = period_end};
+		const Stretch *stretch = &fold.stretches[i];
+		Piece		piece = {
+			.item = item, .kind = item->kind, .period_no = n, .period_start = period.start,
+			.period_end = period.end, .cut_start = period.from, .cut_end = period.to
+		};
 
-		if (terms == NULL)
+		if (stretch->terms == NULL)
 			continue;
-		piece.price = terms->price;
-		piece.quantity = terms->quantity;
-		piece.start = fold.stretches[i].start;
-		piece.since = fold.stretches[i].since;
-		piece.end = fold.stretches[i].end;
-		piece.whole = piece.start == period_start && piece.end == period_end;
+		piece.price = stretch->terms->price;
+		piece.quantity = stretch->terms->quantity;
+		piece.start = stretch->start;
+		piece.since = stretch->since;
+		piece.end = stretch->end;
+		piece.full = stretch->full;
+		piece.whole = (piece.start == period.start && piece.end == period.end) ||
+			(piece.full && piece.start == period.from && piece.end == period.to);
 		piece.due = piece_due(&piece);
 		piece_list_add(list, &piece);
 	}
@@ -138,24 +57,12 @@ piece_list_add(PieceList *list, const Piece *piece)
 }
 
 /*
- * Edits after that instant leave the piece alone.  Of an item that ended inside
- * the period they may still move the regular charge for which the piece waits.
- */
-TimestampTz
-piece_latest(const Piece *piece)
-{
-	TimestampTz latest = Max(piece->period_end, piece->due);
-
-	return piece->item->end < piece->period_end ? Max(latest, piece->item->end + 32 * USECS_PER_DAY) : latest;
-}
-
-/*
  * Is a piece to be looked at?  When it became due since the last run, or while
  * its period or its due instant lies after the earliest edit (P6).  Of edited
  * periods also what is not due yet, since it may be charged already, and so where
  * what has begun is charged at once.
  */
-static bool
+bool
 in_window(const Piece *piece, const Window *window)
 {
 	if (piece->accrued || piece_latest(piece) > window->recompute_from)
@@ -164,20 +71,23 @@ in_window(const Piece *piece, const Window *window)
 }
 
 /*
- * The period from which on pieces may be in the window.  An item that ended
- * may be due up to a month later.
+ * The period from which on pieces may be in the window.  Of an item that ended,
+ * or that may be interrupted, they may be due up to a month later.
  */
 static int64
 first_period_no(const SubscriptionItem *item, const Window *window)
 {
 	TimestampTz low = Min(window->billed_through, window->recompute_from);
+	TimestampTz start = item->from;
 
-	if (item->end <= low && low < DT_NOEND && low > DT_NOBEGIN)
-		low = Max(low - 32 * USECS_PER_DAY, item->start);
-	if (low <= item->start)
-		return schedule_period_at(&item->schedule, item->start);
-	if (low > item->end)
-		low = item->end;
+	if ((item->irregular || item->to <= low) && low < DT_NOEND && low > DT_NOBEGIN)
+		low = Max(low - 32 * USECS_PER_DAY, start);
+	if (item->charge_from != DATEVAL_NOBEGIN)
+		start = Max(start, Min(local_midnight(item->charge_from, item->schedule.tz), item->to));
+	if (low <= start)
+		return schedule_period_at(&item->schedule, start) - (start == item->from ? 0 : 1);
+	if (low > item->to)
+		low = item->to;
 	return schedule_period_at(&item->schedule, low) - 1;
 }
 
@@ -216,53 +126,79 @@ add_period(const PieceList *period, const Window *window, PieceList *list)
 			piece_list_add(list, &period->pieces[i]);
 }
 
+/* Adds the pieces of an item's periods in the window.  period is scratch. */
+static void
+item_pieces(const SubscriptionItem *item, const Window *window, PieceList *period, PieceList *list)
+{
+	if (item->from > window->horizon || item->from >= item->to)
+		return;
+	for (int64 n = first_period_no(item, window);; n++)
+	{
+		TimestampTz period_start = schedule_start(&item->schedule, n);
+
+		if (period_start > window->horizon || period_start >= item->to)
+			break;
+		period->count = 0;
+		period_pieces(item, n, period);
+		for (int k = 0; k < period->count; k++)
+			accrue(&period->pieces[k], window);
+		add_period(period, window, list);
+	}
+}
+
 /* Adds the subscription's pieces in the window, item by item in time order. */
 void
 subscription_pieces(const Subscription *sub, const Window *window, PieceList *list)
 {
-	PieceList	period = {0};
+	PieceList	pieces = {0};
 
 	for (int i = 0; i < sub->nitems; i++)
 	{
 		const SubscriptionItem *item = &sub->items[i];
 
-		if (item->start > window->horizon || item->start >= item->end)
-			continue;
-		for (int64 n = first_period_no(item, window);; n++)
+		if (has_periods(item))
 		{
-			TimestampTz period_start = schedule_start(&item->schedule, n);
-
-			if (period_start > window->horizon || period_start >= item->end)
-				break;
-			period.count = 0;
-			period_pieces(item, n, &period);
-			for (int k = 0; k < period.count; k++)
-				accrue(&period.pieces[k], window);
-			add_period(&period, window, list);
+			item_pieces(item, window, &pieces, list);
+			continue;
 		}
+		pieces.count = 0;
+		once_pieces(item, &pieces);
+		for (int k = 0; k < pieces.count; k++)
+			if (in_window(&pieces.pieces[k], window))
+				piece_list_add(list, &pieces.pieces[k]);
 	}
-	if (period.pieces != NULL)
-		pfree(period.pieces);
+	if (pieces.pieces != NULL)
+		pfree(pieces.pieces);
 }
 
-/* The first due instant of the item's pieces after the given one; DT_NOEND: none.  period is scratch. */
+/* The first due instant of the item's pieces after the given one; DT_NOEND: none.  pieces is scratch. */
 static TimestampTz
-item_next_due(const SubscriptionItem *item, TimestampTz after, PieceList *period)
+item_next_due(const SubscriptionItem *item, TimestampTz after, PieceList *pieces)
 {
 	Window		window = {.billed_through = after, .recompute_from = DT_NOEND};
 	TimestampTz next = DT_NOEND;
+	bool		recurs = has_periods(item);
 
-	if (item->start >= item->end)
+	if (recurs && item->from >= item->to)
 		return DT_NOEND;
-	for (int64 n = first_period_no(item, &window); next == DT_NOEND; n++)
+	for (int64 n = recurs ? first_period_no(item, &window) : 0; next == DT_NOEND; n++)
 	{
-		if (schedule_start(&item->schedule, n) >= item->end)
+		pieces->count = 0;
+		if (recurs)
+		{
+			Period		period = item_period(item, n);
+
+			if (periods_are_over(item, &period))
+				break;
+			period_pieces(item, n, pieces);
+		}
+		else
+			once_pieces(item, pieces);
+		for (int k = 0; k < pieces->count; k++)
+			if (pieces->pieces[k].due > after)
+				next = Min(next, pieces->pieces[k].due);
+		if (!recurs)
 			break;
-		period->count = 0;
-		period_pieces(item, n, period);
-		for (int k = 0; k < period->count; k++)
-			if (period->pieces[k].due > after)
-				next = Min(next, period->pieces[k].due);
 	}
 	return next;
 }
@@ -272,49 +208,36 @@ TimestampTz
 subscription_next_due(const Subscription *sub, TimestampTz after)
 {
 	TimestampTz next = DT_NOEND;
-	PieceList	period = {0};
+	PieceList	pieces = {0};
 
 	for (int i = 0; i < sub->nitems; i++)
 	{
-		TimestampTz due = item_next_due(&sub->items[i], after, &period);
+		TimestampTz due = item_next_due(&sub->items[i], after, &pieces);
 
 		next = Min(next, due);
 	}
-	if (period.pieces != NULL)
-		pfree(period.pieces);
-	return next;
-}
-
-/*
- * When a correction of the subscription is written: with its next regular
- * charge after what was billed, at once (the horizon) when none lies within a
- * month.  Later than the horizon: it waits.
- */
-TimestampTz
-correction_due(const Subscription *sub, const Window *window)
-{
-	TimestampTz next;
-
-	if (sub == NULL || sub->nitems == 0 || window->billed_through == DT_NOBEGIN)
-		return window->horizon;
-	next = subscription_next_regular(sub, window->billed_through + 1);
-	if (next == DT_NOEND || next > one_month_after(window->horizon, sub->items[0].schedule.tz))
-		return window->horizon;
+	if (pieces.pieces != NULL)
+		pfree(pieces.pieces);
 	return next;
 }
 
 /*
  * The amount of a piece in minor units, rounded once (P2): level x length /
- * full length, or of metered items the undivided charge of their usage.
+ * full length, or of metered items the undivided charge of their usage.  That
+ * of an instalment is known.
  */
 void
 piece_rate(Piece *piece, int minor_units)
 {
 	const SubscriptionItem *item = piece->item;
 	const Price *price = piece->price;
+	TimestampTz full_start = piece->full ? piece->cut_start : piece->period_start;
+	TimestampTz full_end = piece->full ? piece->cut_end : piece->period_end;
 	pg_tz	   *tz = item->schedule.tz;
 	Numeric		level;
 
+	if (piece->kind == KIND_INSTALMENT)
+		return;
 	if (price->aggregation == AGGREGATE_TRANSACTIONS)
 		level = scheme_charge_transactions(price->scheme, piece->transactions, piece->ntransactions);
 	else
@@ -324,6 +247,6 @@ piece_rate(Piece *piece, int minor_units)
 	else
 		piece->money = money_of(amount_prorate(level,
 											   proration_length(price->basis, piece->start, piece->end, tz),
-											   proration_length(price->basis, piece->period_start, piece->period_end, tz),
+											   proration_length(price->basis, full_start, full_end, tz),
 											   minor_units));
 }

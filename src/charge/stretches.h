@@ -1,6 +1,6 @@
 /*
  * stretches.h
- *		The terms that count in the parts of one aligned period.
+ *		The terms that count in the parts of one period.
  */
 #ifndef BILLING_STRETCHES_H
 #define BILLING_STRETCHES_H
@@ -14,16 +14,17 @@ typedef struct Stretch
 	TimestampTz end;			/* set when all changes are applied */
 	TimestampTz since;			/* instant of the change that made it */
 	const Terms *terms;			/* NULL: not live */
+	bool		full;			/* worth the whole level, whatever the calendar leaves of the period */
 } Stretch;
 
 typedef struct Fold
 {
 	const SubscriptionItem *item;
-	TimestampTz period_start;
+	TimestampTz start;			/* of what the calendar leaves of the period */
 	Stretch    *stretches;
 	int			count;
 } Fold;
 
-extern Fold fold_period(const SubscriptionItem *item, TimestampTz period_start, TimestampTz period_end);
+extern Fold fold_period(const SubscriptionItem *item, TimestampTz start, TimestampTz end);
 
 #endif							/* BILLING_STRETCHES_H */

@@ -30,6 +30,27 @@ typedef enum ProrationSide
 	SIDE_FULL					/* counts from the period's start */
 } ProrationSide;
 
+/* What the first period does that starts inside one of the calendar's. */
+typedef enum FirstPeriod
+{
+	FIRST_PRORATE,				/* as the price says */
+	FIRST_FREE,
+	FIRST_FULL,
+	FIRST_JOIN					/* prorated, and charged with the next */
+} FirstPeriod;
+
+/* Kinds of items, and of what is charged for them. */
+typedef enum ChargeKind
+{
+	KIND_RECURRING,
+	KIND_USAGE,					/* recurring and metered */
+	KIND_INSTALMENT,
+	KIND_ONE_OFF,
+	KIND_SETUP,
+	KIND_EVENT,
+	KIND_MINIMUM
+} ChargeKind;
+
 /*
  * One version of a price with all that a line copies from it.  Two with the
  * same code, version and scheme are the same pointer.
@@ -61,7 +82,7 @@ typedef struct Subscription Subscription;
 typedef struct Terms
 {
 	TimestampTz from;
-	const Price *price;
+	const Price *price;			/* NULL: dead, the subscription is interrupted */
 	Numeric		quantity;		/* NULL: from usage */
 } Terms;
 
@@ -78,6 +99,22 @@ typedef struct Discount
 	TimestampTz to;				/* DT_NOEND: endless */
 } Discount;
 
+/*
+ * A version of a subscription's calendar.  It ends where the next one begins,
+ * whatever period of its own is under way; the first holds from ever.
+ */
+typedef struct ScheduleVersion
+{
+	int64		subscription_id;
+	int			version;
+	TimestampTz from;			/* DT_NOBEGIN: the first */
+	TimestampTz to;				/* DT_NOEND: the last */
+	Schedule	cycles;
+	FirstPeriod first_period;
+	const int64 *skipped;		/* numbers of the cycles for which nothing is charged */
+	int			nskipped;
+} ScheduleVersion;
+
 /* The plan of a subscription from an instant until the next. */
 typedef struct PlanTerms
 {
@@ -85,33 +122,57 @@ typedef struct PlanTerms
 	char	   *plan;
 } PlanTerms;
 
+/* An instalment of an item, and the cycle that takes it. */
+typedef struct Instalment
+{
+	int64		ordinal;
+	TimestampTz start;			/* its cycle */
+	TimestampTz end;
+	TimestampTz due;
+	int64		amount;			/* minor units */
+} Instalment;
+
+/*
+ * A priced part of a subscription under one version of its calendar.  One that
+ * recurs stands once for each version that it lives through; others once.
+ */
 typedef struct SubscriptionItem
 {
 	const Subscription *subscription;
 	int64		id;
+	ChargeKind	kind;
 	TimestampTz start;
 	TimestampTz end;			/* DT_NOEND: endless; already cut by the subscription's */
+	TimestampTz from;			/* its life under this version of the calendar */
+	TimestampTz to;
+	const ScheduleVersion *calendar;
+	Schedule	schedule;		/* its periods: the calendar's anchor by the price's interval */
 	const Price *price;			/* the first; interval, timing and meter never change */
 	Terms	   *terms;			/* by from; the first holds from the start or before */
 	int			nterms;
-	Schedule	schedule;		/* its periods: the version's anchor by the price's interval */
+	bool		irregular;		/* may be due later than a period after its service */
+	DateADT		charge_from;	/* billing dates of the periods that are charged */
+	DateADT		charge_until;
+	bool		own_invoice;
+	char	   *description;	/* or NULL */
+	Instalment *instalments;	/* by ordinal */
+	int			ninstalments;
 } SubscriptionItem;
 
 struct Subscription
 {
 	int64		id;
-	TimestampTz start;
+	TimestampTz start;			/* the first paid instant */
 	TimestampTz end;			/* DT_NOEND: endless */
-	int			version;		/* schedule version */
-	ProrationSide first_period; /* replaces the charge side at its start ... */
-	bool		first_period_set;	/* ... where this is set */
+	const ScheduleVersion *calendars;	/* by from */
+	int			ncalendars;
 	char	   *purchase_order; /* or NULL */
 	Jsonb	   *metadata;
 	PlanTerms  *plans;			/* by from; the first holds from the start or before */
 	int			nplans;
 	Discount   *discounts;		/* of its lines, by id */
 	int			ndiscounts;
-	SubscriptionItem *items;
+	SubscriptionItem *items;	/* by id, then by calendar */
 	int			nitems;
 };
 
@@ -119,6 +180,8 @@ struct Subscription
 typedef struct LiveCharge
 {
 	int64		item_id;
+	ChargeKind	kind;
+	int64		ordinal;		/* tells charges without a range apart */
 	int64		subscription_id;
 	TimestampTz start;
 	TimestampTz end;			/* = start: nothing is left */
@@ -137,5 +200,8 @@ typedef struct LiveCharge
 	char	   *tax_reason;
 	char	   *plan;			/* of the line; or NULL */
 } LiveCharge;
+
+extern const char *kind_name(ChargeKind kind);
+extern ChargeKind kind_named(const char *name);
 
 #endif							/* BILLING_TIMELINE_H */

@@ -116,6 +116,12 @@ set_rating(Row *row, const DocumentLine *line)
 				base_quantity;
 
 	set_numeric(row, LINE_quantity, piece->quantity);
+	if (piece->kind == KIND_INSTALMENT)
+	{
+		set_money(row, LINE_unit_amount, piece->money.gross);
+		set_numeric(row, LINE_base_quantity, piece->quantity);
+		return;
+	}
 	if (line->price->aggregation == AGGREGATE_TRANSACTIONS)
 		return;
 	if (!scheme_unit_amount(line->price->scheme, piece->quantity, &unit_amount, &base_quantity))
@@ -140,12 +146,6 @@ set_correction(Row *row, const Document *document, const DocumentLine *line)
 	set(row, LINE_corrects_line_no, Int32GetDatum(live->origin_line));
 }
 
-static const char *
-kind_of(const Price *price)
-{
-	return price->aggregation == AGGREGATE_NONE ? "recurring" : "usage";
-}
-
 /* Fills LINE_COUNT values of line line_no (from 1). */
 void
 line_row(const AccountTerms *terms, const Document *document, int line_no, Datum *values, bool *nulls)
@@ -161,13 +161,13 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	set_text(&row, LINE_nature, delta->correction ? "correction" : "charge");
 	set(&row, LINE_subscription_id, Int64GetDatum(line->subscription_id));
 	set(&row, LINE_item_id, Int64GetDatum(line->item_id));
-	set_text(&row, LINE_kind, kind_of(price));
+	set_text(&row, LINE_kind, kind_name(delta->kind));
 	set(&row, LINE_schedule_version, Int32GetDatum(delta->version));
 	set(&row, LINE_period_no, Int64GetDatum(delta->period_no));
 	set_text(&row, LINE_price, price->code);
 	set(&row, LINE_price_version, Int32GetDatum(price->version));
 	set_text(&row, LINE_product, price->product);
-	set_text(&row, LINE_description, price->name);
+	set_text(&row, LINE_description, delta->item && delta->item->description ? delta->item->description : price->name);
 	if (delta->correction)
 		set_correction(&row, document, line);
 	else
@@ -216,9 +216,9 @@ charge_row(const AccountTerms *terms, const Document *document, int line_no, con
 
 	set(&row, CHARGE_account_id, Int64GetDatum(terms->account_id));
 	set(&row, CHARGE_item_id, Int64GetDatum(delta->item_id));
-	set_text(&row, CHARGE_kind, kind_of(charge->price));
+	set_text(&row, CHARGE_kind, kind_name(delta->kind));
 	set(&row, CHARGE_period_start, TimestampTzGetDatum(charge->start));
-	set(&row, CHARGE_ordinal, Int64GetDatum(0));
+	set(&row, CHARGE_ordinal, Int64GetDatum(delta->ordinal));
 	set(&row, CHARGE_revision, Int32GetDatum(charge->revision));
 	set(&row, CHARGE_period_end, TimestampTzGetDatum(charge->end));
 	set(&row, CHARGE_subscription_id, Int64GetDatum(delta->subscription_id));

@@ -119,6 +119,8 @@ load_price(const char *code, int version, const Jsonb *scheme, bool read_only)
 	Price	   *price = palloc0(sizeof(Price));
 	char	   *charge;
 	char	   *credit;
+	Datum		every;
+	bool		once;			/* charged once, not every period */
 
 	if (query_run(&query, values, NULL, read_only) != 1)
 		ereport(ERROR,
@@ -131,7 +133,9 @@ load_price(const char *code, int version, const Jsonb *scheme, bool read_only)
 	price->tax = query_text(0, 3);
 	price->meter = query_text(0, 4);
 	price->unit_code = query_text(0, 5);
-	price->every = *DatumGetIntervalP(query_value(0, 6));
+	every = query_datum(0, 6, &once);
+	if (!once)
+		price->every = *DatumGetIntervalP(every);
 	price->advance = DatumGetBool(query_value(0, 7));
 	price->tax_inclusive = DatumGetBool(query_value(0, 8));
 	charge = query_text(0, 9);

@@ -227,7 +227,7 @@ enum
 	L_ACCOUNT = 1, L_ITEM, L_SUBSCRIPTION, L_START, L_END, L_REVISION, L_VERSION, L_PERIOD, L_AMOUNT, L_GRANTED,
 	L_QUANTITY, L_PRICE, L_PRICE_VERSION, L_ORIGIN, L_ORIGIN_LINE, L_CATEGORY, L_RATE, L_REASON,
 	L_PLAN, L_SCHEME, L_GROSS, L_DISCOUNT, L_INCREMENT,
-	L_SHARE
+	L_SHARE, L_KIND, L_ORDINAL
 };
 
 /* A money column in minor units. */
@@ -245,6 +245,8 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 	Datum		scheme;
 
 	live->item_id = query_int64(row, L_ITEM, 0);
+	live->kind = kind_named(query_text(row, L_KIND));
+	live->ordinal = query_int64(row, L_ORDINAL, 0);
 	live->subscription_id = query_int64(row, L_SUBSCRIPTION, 0);
 	live->start = query_int64(row, L_START, 0);
 	live->end = query_int64(row, L_END, 0);
@@ -283,7 +285,8 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 		.text = "SELECT c.account_id, c.item_id, c.subscription_id, c.period_start, c.period_end, c.revision,"
 		" c.schedule_version, c.period_no, c.amount, c.granted, c.quantity, c.price, c.price_version,"
 		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason, l.plan, c.scheme,"
-		" coalesce(c.gross_amount, c.amount), coalesce(c.discount_amount, 0), coalesce(c.increment_amount, 0), coalesce(c.document_discount, 0) FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
+		" coalesce(c.gross_amount, c.amount), coalesce(c.discount_amount, 0), coalesce(c.increment_amount, 0), coalesce(c.document_discount, 0),"
+		" c.kind, c.ordinal FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
 		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
 		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"
@@ -386,6 +389,22 @@ load_credited(AccountBatch *batch, const RunContext *run, Datum *keys)
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/* How far back a range of an item may begin that is compared from an instant on. */
+static TimestampTz
+earliest_of_item(const SubscriptionItem *item, TimestampTz low)
+{
+	TimestampTz from = DT_NOEND;
+	PieceList	pieces = {0};
+
+	if (has_periods(item))
+		return schedule_start(&item->schedule, schedule_period_at(&item->schedule, Max(low, item->from)) - 1);
+	once_pieces(item, &pieces);
+	for (int i = 0; i < pieces.count; i++)
+		if (piece_latest(&pieces.pieces[i]) > low)
+			from = Min(from, pieces.pieces[i].start);
+	return from;
+}
+
 /*
  * How far back a range may begin that an edited account has to compare: the
  * period before the earliest edit, or before what becomes due late.
@@ -406,10 +425,9 @@ earliest_range(const AccountBatch *batch)
 		for (int s = 0; s < account->nsubs; s++)
 			for (int k = 0; k < account->subs[s].nitems; k++)
 			{
-				const SubscriptionItem *item = &account->subs[s].items[k];
-				int64		n = schedule_period_at(&item->schedule, Max(low, item->start));
+				TimestampTz start = earliest_of_item(&account->subs[s].items[k], low);
 
-				from = Min(from, schedule_start(&item->schedule, n - 1));
+				from = Min(from, start);
 			}
 	}
 	return from;

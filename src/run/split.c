@@ -15,7 +15,7 @@ static bool
 is_charged(const BatchAccount *account, const Piece *piece)
 {
 	for (int i = 0; i < account->nlive; i++)
-		if (account->live[i].item_id == piece->item->id && account->live[i].period_no == piece->period_no &&
+		if (same_key(&account->live[i], piece) &&
 			account->live[i].end > account->live[i].start)
 			return true;
 	return false;
@@ -28,7 +28,7 @@ next_charged_start(const BatchAccount *account, const Piece *piece, TimestampTz 
 	TimestampTz next = DT_NOEND;
 
 	for (int i = 0; i < account->nlive; i++)
-		if (account->live[i].item_id == piece->item->id && account->live[i].period_no == piece->period_no &&
+		if (same_key(&account->live[i], piece) &&
 			account->live[i].end > account->live[i].start && account->live[i].start > after)
 			next = Min(next, account->live[i].start);
 	return next;

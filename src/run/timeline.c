@@ -12,18 +12,8 @@
 #include "utils/timestamp.h"
 
 #include "account/account.h"
-#include "run/keyed_rows.h"
-
-/* A row of schedule_version. */
-typedef struct CalendarRow
-{
-	int64		subscription_id;
-	int			version;
-	TimestampTz anchor;
-	char	   *time_zone;
-	int			billing_day;	/* 0: none */
-	char	   *first_period;
-} CalendarRow;
+#include "lib/amount.h"
+#include "run/timeline.h"
 
 /* A row of plan_version. */
 typedef struct PlanRow
@@ -32,75 +22,6 @@ typedef struct PlanRow
 	int			version;
 	PlanTerms	terms;
 } PlanRow;
-
-/* A row of item_version; what it does not name is NULL. */
-typedef struct TermsRow
-{
-	int64		item_id;
-	int			version;
-	Terms		terms;
-	Jsonb	   *scheme;			/* of this customer instead of the price's */
-} TermsRow;
-
-static KeyedRows
-load_calendars(const AccountBatch *batch, const RunContext *run)
-{
-	static BatchQuery query = BATCH_QUERY("x.subscription_id, x.version, x.anchor, x.time_zone, coalesce(x.billing_day, 0), x.first_period",
-										  "schedule_version", "account_id, subscription_id, version", "");
-	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(CalendarRow));
-
-	for (int i = 0; i < rows.count; i++)
-		((CalendarRow *) rows.rows)[i] = (CalendarRow)
-	{
-		.subscription_id = query_int64(i, 1, 0), .version = DatumGetInt32(query_value(i, 2)),
-			.anchor = query_int64(i, 3, 0), .time_zone = query_text(i, 4),
-			.billing_day = DatumGetInt32(query_value(i, 5)), .first_period = query_text(i, 6)
-	};
-	SPI_freetuptable(SPI_tuptable);
-	sort_rows(&rows, NULL);
-	return rows;
-}
-
-/* By item, then in the order in which the changes hold: of two at one instant the later entered. */
-static int
-compare_terms(const void *a, const void *b)
-{
-	const TermsRow *x = a;
-	const TermsRow *y = b;
-	int			order = compare_keys(&x->item_id, &y->item_id);
-
-	if (order == 0)
-		order = compare_keys(&x->terms.from, &y->terms.from);
-	return order != 0 ? order : x->version - y->version;
-}
-
-static KeyedRows
-load_item_terms(const AccountBatch *batch, RunContext *run)
-{
-	static BatchQuery query = BATCH_QUERY("x.item_id, x.version, x.valid_from, x.price, x.price_version, x.quantity, x.scheme",
-										  "item_version", "account_id, item_id, version", "");
-	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(TermsRow));
-
-	for (int i = 0; i < rows.count; i++)
-	{
-		TermsRow   *row = &((TermsRow *) rows.rows)[i];
-		char	   *price = query_text(i, 4);
-		bool		isnull;
-		Datum		value = query_datum(i, 6, &isnull);
-
-		row->item_id = query_int64(i, 1, 0);
-		row->version = DatumGetInt32(query_value(i, 2));
-		row->terms.from = query_int64(i, 3, 0);
-		row->terms.quantity = isnull ? NULL : DatumGetNumericCopy(value);
-		value = query_datum(i, 7, &isnull);
-		row->scheme = isnull ? NULL : DatumGetJsonbPCopy(value);
-		if (price != NULL)
-			row->terms.price = run_price(run, price, DatumGetInt32(query_value(i, 5)), row->scheme);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	sort_rows(&rows, compare_terms);
-	return rows;
-}
 
 /* By subscription, then in the order in which the plans hold: of two at one instant the later entered. */
 static int
@@ -150,70 +71,36 @@ take_plans(const KeyedRows *rows, Subscription *sub, char *plan)
 }
 
 static void
-fill_subscription(Subscription *sub, const CalendarRow *calendar, int row)
+fill_subscription(Subscription *sub, const ScheduleVersion *calendars, int ncalendars, int row)
 {
 	sub->id = query_int64(row, 1, 0);
 	sub->start = query_int64(row, 2, 0);
 	sub->end = query_int64(row, 3, DT_NOEND);
 	sub->purchase_order = query_text(row, 4);
 	sub->metadata = DatumGetJsonbPCopy(query_value(row, 5));
-	sub->version = calendar->version;
-	sub->first_period_set = strcmp(calendar->first_period, "prorate") != 0;
-	sub->first_period = strcmp(calendar->first_period, "free") == 0 ? SIDE_NONE : SIDE_FULL;
-}
-
-/* The price of the item's last terms, with a scheme of its own where one is named. */
-static const Price *
-price_before(RunContext *run, const SubscriptionItem *item, Jsonb *scheme)
-{
-	const Price *price = item->terms[item->nterms - 1].price;
-
-	return scheme == NULL ? price : run_price(run, price->code, price->version, scheme);
+	sub->calendars = calendars;
+	sub->ncalendars = ncalendars;
 }
 
 /*
- * Gives an item its terms: what a version does not name stays as before, and
- * of two at one instant the later entered wins.  False where it has none.
+ * Subscriptions whose items may still be due.  Those that wait for their first
+ * payment, or did not get it, charge nothing.
  */
-static bool
-take_terms(RunContext *run, const KeyedRows *rows, SubscriptionItem *item)
-{
-	int			count;
-	const TermsRow *row = find_rows(rows, item->id, &count);
-
-	if (row == NULL)
-		return false;
-	item->terms = palloc(sizeof(Terms) * count);
-	for (int i = 0; i < count; i++)
-	{
-		Terms		terms = row[i].terms;
-
-		if (item->nterms > 0 && terms.price == NULL)
-			terms.price = price_before(run, item, row[i].scheme);
-		if (item->nterms > 0 && terms.quantity == NULL)
-			terms.quantity = item->terms[item->nterms - 1].quantity;
-		if (item->nterms > 0 && item->terms[item->nterms - 1].from == terms.from)
-			item->nterms--;
-		item->terms[item->nterms++] = terms;
-	}
-	item->price = item->terms[0].price;
-	return item->price != NULL;
-}
-
-/* Subscriptions whose items may still be due. */
 static KeyedRows
 load_subscriptions(const AccountBatch *batch, const RunContext *run, const KeyedRows *calendars,
 				   const KeyedRows *plans)
 {
-	static BatchQuery query = BATCH_QUERY("x.id, x.start_at, least(x.end_at, (SELECT min(i.from_at) FROM billing.interruption i"
-										  "  WHERE i.account_id = x.account_id AND i.subscription_id = x.id AND i.to_at IS NULL)),"
-										  " x.purchase_order, x.metadata, x.plan",
+	static BatchQuery query = BATCH_QUERY("x.id, coalesce(x.trial_end_at, x.start_at), x.end_at, x.purchase_order, x.metadata, x.plan, x.activation = 'immediate'",
 										  "subscription", "account_id, id",
 										  " AND (coalesce(t.end_at, 'infinity') > $3 OR EXISTS (SELECT FROM billing.subscription_item i"
 										  "  JOIN billing.item_version v ON v.account_id = i.account_id AND v.item_id = i.id"
 										  "  JOIN billing.price p ON p.code = v.price"
 										  "  WHERE i.account_id = t.account_id AND i.subscription_id = t.id AND p.timing = 'arrears'"
-										  "   AND p.proration_credit = 'none' AND t.end_at + p.every > $3))");
+										  "   AND p.proration_credit = 'none' AND t.end_at + p.every > $3)"
+										  " OR EXISTS (SELECT FROM billing.subscription_item i LEFT JOIN billing.instalment n"
+										  "  ON n.account_id = i.account_id AND n.item_id = i.id"
+										  "  WHERE i.account_id = t.account_id AND i.subscription_id = t.id AND i.kind <> 'recurring'"
+										  "   AND greatest(i.start_at, n.due_at) > $3))");
 	TimestampTz low = DT_NOEND;
 	KeyedRows	rows;
 	int			count = 0;
@@ -224,13 +111,13 @@ load_subscriptions(const AccountBatch *batch, const RunContext *run, const Keyed
 						 TIMESTAMP_NOT_FINITE(low) ? DT_NOBEGIN : low - LATE_DUE, sizeof(Subscription));
 	for (int i = 0; i < rows.count; i++)
 	{
-		int			versions;
-		const CalendarRow *calendar = find_rows(calendars, query_int64(i, 1, 0), &versions);
+		int			ncalendars;
+		const ScheduleVersion *first = find_rows(calendars, query_int64(i, 1, 0), &ncalendars);
 		Subscription *sub = &((Subscription *) rows.rows)[count];
 
-		if (calendar == NULL)
+		if (ncalendars == 0 || !DatumGetBool(query_value(i, 7)))
 			continue;
-		fill_subscription(sub, calendar, i);
+		fill_subscription(sub, first, ncalendars, i);
 		take_plans(plans, sub, query_text(i, 6));
 		count++;
 	}
@@ -240,7 +127,155 @@ load_subscriptions(const AccountBatch *batch, const RunContext *run, const Keyed
 	return rows;
 }
 
-/* By subscription, then by id. */
+/* A row of table instalment. */
+typedef struct InstalmentRow
+{
+	int64		item_id;
+	Instalment	instalment;
+} InstalmentRow;
+
+/* By item, then by ordinal. */
+static int
+compare_instalments(const void *a, const void *b)
+{
+	const InstalmentRow *x = a;
+	const InstalmentRow *y = b;
+	int			order = compare_keys(&x->item_id, &y->item_id);
+
+	return order != 0 ? order : compare_keys(&x->instalment.ordinal, &y->instalment.ordinal);
+}
+
+static KeyedRows
+load_instalments(AccountBatch *batch, const RunContext *run)
+{
+	static BatchQuery query = BATCH_QUERY("x.item_id, x.ordinal, x.period_start, x.period_end, x.due_at, x.amount, x.active",
+										  "instalment", "account_id, item_id, ordinal", " AND t.active");
+	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(InstalmentRow));
+	int			count = 0;
+
+	for (int i = 0; i < rows.count; i++)
+	{
+		InstalmentRow *row = &((InstalmentRow *) rows.rows)[count];
+
+		if (!DatumGetBool(query_value(i, 7)))
+			continue;
+		row->item_id = query_int64(i, 1, 0);
+		row->instalment = (Instalment)
+		{
+			.ordinal = DatumGetInt32(query_value(i, 2)), .start = query_int64(i, 3, 0), .end = query_int64(i, 4, 0),
+				.due = query_int64(i, 5, 0),
+				.amount = amount_round(DatumGetNumeric(query_value(i, 6)),
+									   batch_find(batch, account_of_id(row->item_id))->terms.minor_units)
+		};
+		count++;
+	}
+	rows.count = count;
+	SPI_freetuptable(SPI_tuptable);
+	sort_rows(&rows, compare_instalments);
+	return rows;
+}
+
+static void
+take_instalments(const KeyedRows *rows, SubscriptionItem *item)
+{
+	int			count;
+	const InstalmentRow *row = find_rows(rows, item->id, &count);
+
+	item->instalments = palloc(sizeof(Instalment) * count);
+	for (int i = 0; i < count; i++)
+		item->instalments[item->ninstalments++] = row[i].instalment;
+}
+
+/* What is put together to items. */
+typedef struct ItemRows
+{
+	KeyedRows	terms;
+	KeyedRows	interruptions;
+	KeyedRows	instalments;
+	SubscriptionItem *items;
+	int			count;
+	int			capacity;
+} ItemRows;
+
+static void
+add_item(ItemRows *rows, const SubscriptionItem *item)
+{
+	if (rows->count == rows->capacity)
+	{
+		rows->capacity *= 2;
+		rows->items = repalloc_huge(rows->items, sizeof(SubscriptionItem) * rows->capacity);
+	}
+	rows->items[rows->count++] = *item;
+}
+
+/* An item from a row of the query in load_items, which is of a subscription's. */
+static SubscriptionItem
+read_item(const Subscription *sub, int row)
+{
+	char	   *kind = query_text(row, 5);
+	bool		isnull;
+	SubscriptionItem item = {.subscription = sub, .charge_from = DATEVAL_NOBEGIN, .charge_until = DATEVAL_NOEND};
+	Datum		date = query_datum(row, 6, &isnull);
+
+	item.id = query_int64(row, 1, 0);
+	item.start = query_int64(row, 3, 0);
+	item.end = query_int64(row, 4, DT_NOEND);
+	item.kind = kind ? kind_named(kind) : KIND_RECURRING;
+	if (!isnull)
+		item.charge_from = DatumGetDateADT(date);
+	date = query_datum(row, 7, &isnull);
+	if (!isnull)
+		item.charge_until = DatumGetDateADT(date);
+	item.own_invoice = DatumGetBool(query_value(row, 8));
+	item.description = query_text(row, 9);
+	return item;
+}
+
+/* Adds an item that is charged once, or in instalments. */
+static void
+add_once(ItemRows *rows, SubscriptionItem *item)
+{
+	item->calendar = subscription_calendar_at(item->subscription, item->start);
+	item->schedule = item->calendar->cycles;
+	item->from = item->start;
+	item->to = item->end;
+	if (item->kind == KIND_INSTALMENT)
+		take_instalments(&rows->instalments, item);
+	add_item(rows, item);
+}
+
+/* Adds an item that recurs, once for each version of the calendar that it lives through, but at least once. */
+static void
+add_recurring(ItemRows *rows, SubscriptionItem *item)
+{
+	const Subscription *sub = item->subscription;
+	bool		any = false;
+
+	if (item->price->aggregation != AGGREGATE_NONE)
+		item->kind = KIND_USAGE;
+	item->start = Max(item->start, sub->start);
+	item->end = Min(item->end, sub->end);
+	item->irregular = interrupt_terms(&rows->interruptions, item) || sub->ncalendars > 1 ||
+		item->charge_from != DATEVAL_NOBEGIN || item->charge_until != DATEVAL_NOEND;
+	for (int i = 0; i < sub->ncalendars; i++)
+	{
+		const ScheduleVersion *calendar = &sub->calendars[i];
+
+		item->from = Max(item->start, calendar->from);
+		item->to = Min(item->end, calendar->to);
+		if (item->from >= item->to && (any || i + 1 < sub->ncalendars))
+			continue;
+		any = true;
+		item->calendar = calendar;
+		item->schedule = calendar->cycles;
+		item->schedule.months = item->price->every.month;
+		item->schedule.days = item->price->every.day;
+		item->irregular = item->irregular || calendar->nskipped > 0 || calendar->first_period == FIRST_JOIN;
+		add_item(rows, item);
+	}
+}
+
+/* By subscription, then by id, then by calendar. */
 static int
 compare_items(const void *a, const void *b)
 {
@@ -248,43 +283,45 @@ compare_items(const void *a, const void *b)
 	const SubscriptionItem *y = b;
 	int			order = compare_keys(&x->subscription->id, &y->subscription->id);
 
-	return order != 0 ? order : compare_keys(&x->id, &y->id);
+	if (order == 0)
+		order = compare_keys(&x->id, &y->id);
+	return order != 0 ? order : compare_keys(&x->calendar->from, &y->calendar->from);
 }
 
-/* The items of the subscriptions, in their order; returns how many. */
-static int
-load_items(const AccountBatch *batch, RunContext *run, const KeyedRows *subs,
-		   const KeyedRows *calendars, const KeyedRows *terms_rows, SubscriptionItem **items)
+/* The items of the subscriptions, in their order. */
+static ItemRows
+load_items(AccountBatch *batch, RunContext *run, const KeyedRows *subs)
 {
-	static BatchQuery query = BATCH_QUERY("x.id, x.subscription_id, x.start_at, x.end_at",
+	static BatchQuery query = BATCH_QUERY("x.id, x.subscription_id, x.start_at, x.end_at, nullif(x.kind, 'recurring'),"
+										  " x.charge_from, x.charge_until, x.own_invoice, x.description",
 										  "subscription_item", "account_id, id", "");
-	KeyedRows	rows = rows_of_batch(&query, batch, run->read_only, 0, sizeof(SubscriptionItem));
-	int			count = 0;
+	ItemRows	rows = {
+		.terms = load_item_terms(batch, run), .interruptions = load_interruptions(batch, run),
+		.instalments = load_instalments(batch, run)
+	};
+	int			count = (int) rows_of_batch(&query, batch, run->read_only, 0, 1).count;
 
-	*items = rows.rows;
-	for (int i = 0; i < rows.count; i++)
+	rows.capacity = Max(count, 1);
+	rows.items = palloc(sizeof(SubscriptionItem) * rows.capacity);
+	for (int i = 0; i < count; i++)
 	{
-		SubscriptionItem *item = &(*items)[count];
-		int64		id = query_int64(i, 1, 0);
 		int			found;
 		const Subscription *sub = find_rows(subs, query_int64(i, 2, 0), &found);
-		const CalendarRow *calendar;
+		SubscriptionItem item;
 
-		item->id = id;
-		item->nterms = 0;
-		if (sub == NULL || !take_terms(run, terms_rows, item))
+		if (sub == NULL)
 			continue;
-		calendar = find_rows(calendars, sub->id, &found);
-		item->subscription = sub;
-		item->start = query_int64(i, 3, 0);
-		item->end = Min(query_int64(i, 4, DT_NOEND), sub->end);
-		schedule_init(&item->schedule, calendar->anchor, &item->price->every, calendar->time_zone,
-					  calendar->billing_day);
-		count++;
+		item = read_item(sub, i);
+		if (!take_terms(run, &rows.terms, &item))
+			continue;
+		if (has_periods(&item))
+			add_recurring(&rows, &item);
+		else
+			add_once(&rows, &item);
 	}
 	SPI_freetuptable(SPI_tuptable);
-	qsort(*items, count, sizeof(SubscriptionItem), compare_items);
-	return count;
+	qsort(rows.items, rows.count, sizeof(SubscriptionItem), compare_items);
+	return rows;
 }
 
 /* Fills the accounts' subscriptions. */
@@ -294,9 +331,7 @@ batch_load_timelines(AccountBatch *batch, RunContext *run)
 	KeyedRows	calendars = load_calendars(batch, run);
 	KeyedRows	plans = load_plans(batch, run);
 	KeyedRows	subs = load_subscriptions(batch, run, &calendars, &plans);
-	KeyedRows	terms = load_item_terms(batch, run);
-	SubscriptionItem *items;
-	int			nitems = load_items(batch, run, &subs, &calendars, &terms, &items);
+	ItemRows	items = load_items(batch, run, &subs);
 	int			next = 0;
 
 	for (int i = 0; i < subs.count; i++)
@@ -306,9 +341,9 @@ batch_load_timelines(AccountBatch *batch, RunContext *run)
 
 		if (account->nsubs++ == 0)
 			account->subs = sub;
-		sub->items = &items[next];
-		while (next < nitems && items[next].subscription == sub)
+		sub->items = &items.items[next];
+		while (next < items.count && items.items[next].subscription == sub)
 			next++;
-		sub->nitems = (int) (&items[next] - sub->items);
+		sub->nitems = (int) (&items.items[next] - sub->items);
 	}
 }

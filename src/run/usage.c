@@ -58,20 +58,47 @@ metered_pieces(AccountBatch *batch, int *count)
 	return pieces;
 }
 
+/* Asks for the usage in a range, for piece n. */
 static void
-put_request(Rows *requests, int n, const Piece *piece)
+put_request(Rows *requests, int n, const Piece *piece, TimestampTz start, TimestampTz end)
 {
 	Datum		values[REQUEST_COUNT];
 	bool		nulls[REQUEST_COUNT] = {false};
 
+	if (start >= end)
+		return;
 	values[REQUEST_n] = Int32GetDatum(n);
 	values[REQUEST_account_id] = Int64GetDatum(piece->item->id >> 24);
 	values[REQUEST_subscription_id] = Int64GetDatum(piece->item->subscription->id);
 	values[REQUEST_meter] = CStringGetTextDatum(piece->price->meter);
-	values[REQUEST_start_at] = TimestampTzGetDatum(piece->start);
-	values[REQUEST_end_at] = TimestampTzGetDatum(piece->end);
+	values[REQUEST_start_at] = TimestampTzGetDatum(start);
+	values[REQUEST_end_at] = TimestampTzGetDatum(end);
 	values[REQUEST_aggregation] = Int32GetDatum(piece->price->aggregation);
 	rows_put(requests, values, nulls);
+}
+
+/* Asks for the usage of piece n: all in its range, but for that while it was interrupted. */
+static void
+put_requests(Rows *requests, int n, const Piece *piece)
+{
+	const SubscriptionItem *item = piece->item;
+	TimestampTz start = terms_at(item, piece->start) ? piece->start : piece->end;
+
+	for (int i = 0; i < item->nterms; i++)
+	{
+		TimestampTz at = item->terms[i].from;
+
+		if (at <= piece->start || at >= piece->end)
+			continue;
+		if (item->terms[i].price == NULL)
+		{
+			put_request(requests, n, piece, start, at);
+			start = piece->end;
+		}
+		else
+			start = Min(start, at);
+	}
+	put_request(requests, n, piece, start, piece->end);
 }
 
 /* The amounts of a percentage price's transactions, copied. */
@@ -141,7 +168,7 @@ batch_load_usage(AccountBatch *batch, const RunContext *run)
 		return;
 	rows_open(&requests, "usage_request", request_columns, REQUEST_COUNT);
 	for (int i = 0; i < count; i++)
-		put_request(&requests, i, pieces[i]);
+		put_requests(&requests, i, pieces[i]);
 	rows_publish(&requests);
 	found = run->read_only ? query_run(&query, NULL, NULL, true) : query_run_locked(&query);
 	for (uint64 row = 0; row < found; row++)

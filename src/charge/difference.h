@@ -1,0 +1,44 @@
+/*
+ * difference.h
+ *		The parts of charge_difference().
+ */
+#ifndef BILLING_DIFFERENCE_H
+#define BILLING_DIFFERENCE_H
+
+#include "charge/charge.h"
+
+/* One key while it is compared. */
+typedef struct Key
+{
+	const SubscriptionItem *item;	/* NULL: only live rows know it */
+	const Subscription *sub;
+	const Window *window;
+	Piece	   *pieces;			/* in time order */
+	int			npieces;
+	bool	   *kept;			/* by a live row, for each piece */
+	const LiveCharge *live;		/* in time order, rows of nothing among them */
+	int			nlive;
+	const LiveCharge *known;	/* the live rows of all keys of the account */
+	int			nknown;
+	TimestampTz correction_due;
+	bool		charged;		/* something is live */
+} Key;
+
+/* Does it have a range, or is it only told apart by its ordinal? */
+static inline bool
+has_range(ChargeKind kind)
+{
+	return kind == KIND_RECURRING || kind == KIND_USAGE || kind == KIND_MINIMUM;
+}
+
+static inline bool
+is_nothing(const LiveCharge *live)
+{
+	return live->end == live->start;
+}
+
+extern int	piece_version(const Piece *piece);
+extern void compare_key(Key *key, DeltaList *list);
+extern void deltas_settle(DeltaList *list, const Window *window, const LiveCharge *live, int nlive);
+
+#endif							/* BILLING_DIFFERENCE_H */

@@ -229,8 +229,8 @@ sub sound_books
 	return;
 }
 
-# Runs the pgTAP test of random lives in a database of its own, in the library given or the installed one; returns
-# what psql does.
+# Runs the pgTAP test of random lives in a database of its own, in the library given or the installed one, after
+# the SQL given; returns what psql does.
 sub live_lives
 {
 	my ($node, $db, $lives, $seed, %options) = @_;
@@ -241,6 +241,7 @@ sub live_lives
 		  . " ALTER DATABASE $db SET test.lives = $lives; ALTER DATABASE $db SET test.seed = $seed");
 	$node->safe_psql($db, "UPDATE pg_proc SET probin = '$options{library}' WHERE probin = '\$libdir/billing'")
 	  if $options{library};
+	$node->safe_psql($db, $options{sql}) if $options{sql};
 	return $node->psql($db, "\\i $test", extra_params => ['-At'], timeout => 3600);
 }
 

@@ -192,17 +192,14 @@ replaced_at(const Key *key, TimestampTz start, TimestampTz end)
 	return due == DT_NOEND ? DT_NOBEGIN : due;
 }
 
-/*
- * Compares a live row with the pieces that keep its terms.  extra is added to
- * what remains, so that human credits are not given twice.
- */
+/* Compares a live row with the pieces that keep its terms. */
 static void
-revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
+revise(Key *key, const LiveCharge *live, DeltaList *list)
 {
 	Piece	  **parts = palloc(sizeof(Piece *) * Max(key->npieces, 1));
 	int			nparts = 0;
 	bool		starts = false;
-	Money		remains = money_of(extra);
+	Money		remains = money_of(0);
 	Delta		delta;
 
 	for (int i = 0; i < key->npieces; i++)
@@ -215,12 +212,10 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 		starts = starts || !has_range(live->kind) || key->pieces[i].start == live->start;
 		remains = money_add(remains, key->pieces[i].money);
 	}
-	if (extra == 0 && is_unchanged(live, parts, nparts))
+	if (is_unchanged(live, parts, nparts))
 		return;
 	delta = delta_of_key(key, nparts > 0 ? parts[0] : NULL, live);
 	delta.money = money_sub(remains, live->money);
-	if (extra > 0 && delta.money.amount == 0)
-		return;
 	delta.correction = true;
 	delta.plan = live->plan;
 	delta.quantity = correction_quantity(&delta);
@@ -239,13 +234,6 @@ revise(Key *key, const LiveCharge *live, int64 extra, DeltaList *list)
 	}
 	if (!starts)
 		delta.rows[delta.nrows++] = row_of_nothing(live);
-	if (extra > 0)
-	{
-		ChargeRow  *row = starts ? &delta.rows[0] : &delta.rows[delta.nrows - 1];
-
-		row->money = money_add(row->money, money_of(extra));
-		row->end = Max(row->end, starts ? row->end : live->end);
-	}
 	share_correction(&delta);
 	list_add(list, &delta);
 }
@@ -296,18 +284,92 @@ charge_piece(Key *key, const Piece *piece, DeltaList *list)
 	list_add(list, &delta);
 }
 
-/* Credits by people on the key beyond what should be charged at all. */
+/* Credits by people on the key. */
 static int64
-granted_beyond(const Key *key)
+granted_on(const Key *key)
 {
 	int64		granted = 0;
-	int64		desired = 0;
 
 	for (int i = 0; i < key->nlive; i++)
 		granted = amount_add(granted, key->live[i].granted);
+	return granted;
+}
+
+/*
+ * Did people give back more than should be charged at all?  Not of a range that
+ * passes to another version of the calendar, where it is charged again.
+ */
+static bool
+is_granted_beyond(const Key *key)
+{
+	int64		desired = 0;
+
 	for (int i = 0; i < key->npieces; i++)
 		desired = amount_add(desired, key->pieces[i].money.amount);
-	return granted > desired ? granted - desired : 0;
+	for (int i = 0; i < key->nlive; i++)
+	{
+		const LiveCharge *live = &key->live[i];
+		const ScheduleVersion *calendar = subscription_calendar_at(key->sub, live->start);
+
+		if (has_range(live->kind) && (calendar->version != live->version || live->end > calendar->to))
+			return false;
+	}
+	return granted_on(key) > desired;
+}
+
+/* Takes back of a live row what is beyond the amount that it keeps. */
+static void
+reduce(Key *key, const LiveCharge *live, int64 kept, DeltaList *list)
+{
+	Delta		delta = delta_of_key(key, NULL, live);
+
+	delta.money = kept > 0 ? money_of(kept - live->money.amount) : money_sub(money_of(0), live->money);
+	delta.correction = true;
+	delta.plan = live->plan;
+	delta.quantity = correction_quantity(&delta);
+	set_range(&delta, live, NULL, 0);
+	delta.due = key->correction_due;
+	delta.rows = palloc(sizeof(ChargeRow));
+	delta.rows[0] = row_of_nothing(live);
+	delta.nrows = 1;
+	if (kept > 0)
+	{
+		delta.rows[0].end = live->end;
+		delta.rows[0].quantity = live->quantity;
+		delta.rows[0].money = money_add(live->money, delta.money);
+	}
+	share_correction(&delta);
+	list_add(list, &delta);
+}
+
+/*
+ * Where people gave back more than should be charged at all, the live rows stay
+ * as they are as far as that goes; what is charged beyond it is taken back.
+ */
+static void
+keep_granted(Key *key, DeltaList *list)
+{
+	int64		left = granted_on(key);
+	int64	   *kept = palloc0(sizeof(int64) * key->nlive);
+
+	for (int pass = 0; pass < 2; pass++)
+		for (int i = 0; i < key->nlive; i++)
+		{
+			int64		more = pass == 0 ? Min(key->live[i].money.amount, key->live[i].granted)
+				: key->live[i].money.amount - kept[i];
+
+			more = Max(0, Min(more, left));
+			kept[i] += more;
+			left -= more;
+		}
+	for (int i = 0; i < key->nlive; i++)
+		if (kept[i] != key->live[i].money.amount)
+			reduce(key, &key->live[i], kept[i], list);
+	for (int i = 0; i < key->npieces; i++)
+	{
+		note_early(key, &key->pieces[i], list);
+		list->postponed = list->postponed || key->pieces[i].due > key->window->horizon;
+	}
 }
 
 /*
@@ -317,20 +379,19 @@ granted_beyond(const Key *key)
 void
 compare_key(Key *key, DeltaList *list)
 {
-	int64		extra = granted_beyond(key);
-
 	key->kept = palloc0(sizeof(bool) * Max(key->npieces, 1));
 	for (int i = 0; i < key->nlive; i++)
 		key->charged = key->charged || !is_nothing(&key->live[i]);
 	if (key->charged)
 		key->correction_due = key->window->at_once ? key->window->horizon : correction_due(key->sub, key->window);
-	for (int i = 0; i < key->nlive; i++)
+	if (is_granted_beyond(key))
 	{
-		if (is_nothing(&key->live[i]))
-			continue;
-		revise(key, &key->live[i], extra, list);
-		extra = 0;
+		keep_granted(key, list);
+		return;
 	}
+	for (int i = 0; i < key->nlive; i++)
+		if (!is_nothing(&key->live[i]))
+			revise(key, &key->live[i], list);
 	for (int i = 0; i < key->npieces; i++)
 		if (!key->kept[i])
 			charge_piece(key, &key->pieces[i], list);

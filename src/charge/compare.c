@@ -63,14 +63,12 @@ row_at(const Key *key, TimestampTz start)
 
 /* What is live of a piece's range from now on. */
 static ChargeRow
-row_of(const Key *key, const Piece *piece)
+row_of(const Piece *piece)
 {
-	const LiveCharge *before = row_at(key, piece->start);
-
 	return (ChargeRow)
 	{
-		.start = piece->start, .end = piece->end, .money = piece->money,
-			.granted = before ? before->granted : 0, .quantity = piece->quantity, .price = piece->price
+		.start = piece->start, .end = piece->end, .money = piece->money, .quantity = piece->quantity,
+			.price = piece->price
 	};
 }
 
@@ -80,7 +78,7 @@ row_of_nothing(const LiveCharge *live)
 {
 	return (ChargeRow)
 	{
-		.start = live->start, .end = live->start, .granted = live->granted, .price = live->price
+		.start = live->start, .end = live->start, .price = live->price
 	};
 }
 
@@ -91,7 +89,7 @@ delta_of_key(const Key *key, const Piece *piece, const LiveCharge *live)
 
 	delta.item_id = piece ? piece->item->id : live->item_id;
 	delta.kind = piece ? piece->kind : live->kind;
-	delta.ordinal = piece ? piece->ordinal : live->ordinal;
+	delta.ordinal = live ? live->ordinal : piece->ordinal;
 	delta.subscription_id = piece ? piece->item->subscription->id : live->subscription_id;
 	delta.version = piece ? piece_version(piece) : live->version;
 	delta.period_no = piece ? piece->period_no : live->period_no;
@@ -226,7 +224,7 @@ revise(Key *key, const LiveCharge *live, DeltaList *list)
 			delta.due = Max(delta.due, parts[i]->due);
 	delta.rows = palloc(sizeof(ChargeRow) * (nparts + 1));
 	for (int i = 0; i < nparts; i++)
-		delta.rows[delta.nrows++] = row_of(key, parts[i]);
+		delta.rows[delta.nrows++] = row_of(parts[i]);
 	if (nparts > 0 && !has_range(live->kind))
 	{
 		delta.rows[0].start = live->start;
@@ -246,8 +244,8 @@ is_known(const Key *key, const Piece *piece)
 	{
 		const LiveCharge *live = &key->known[i];
 
-		if (live->item_id == piece->item->id && live->kind == piece->kind && live->ordinal == piece->ordinal &&
-			live->start == piece->start)
+		if (live->item_id == piece->item->id && live->kind == piece->kind && live->start == piece->start &&
+			(has_range(live->kind) || live->ordinal == piece->ordinal))
 			return true;
 	}
 	return false;
@@ -279,7 +277,7 @@ charge_piece(Key *key, const Piece *piece, DeltaList *list)
 	delta.due = key->charged ? Max(due, key->correction_due) : due;
 	delta.own_invoice = piece->item->own_invoice;
 	delta.rows = palloc(sizeof(ChargeRow));
-	delta.rows[0] = row_of(key, piece);
+	delta.rows[0] = row_of(piece);
 	delta.nrows = 1;
 	list_add(list, &delta);
 }

@@ -24,14 +24,15 @@ piece_version(const Piece *piece)
 bool
 same_key(const LiveCharge *live, const Piece *piece)
 {
-	return live->item_id == piece->item->id && live->kind == piece->kind && live->ordinal == piece->ordinal &&
+	return live->item_id == piece->item->id && live->kind == piece->kind &&
+		(has_range(live->kind) || live->ordinal == piece->ordinal) &&
 		live->period_no == piece->period_no && live->version == piece_version(piece);
 }
 
 static bool
 same_live_key(const LiveCharge *a, const LiveCharge *b)
 {
-	return a->item_id == b->item_id && a->kind == b->kind && a->ordinal == b->ordinal &&
+	return a->item_id == b->item_id && a->kind == b->kind && (has_range(a->kind) || a->ordinal == b->ordinal) &&
 		a->period_no == b->period_no && a->version == b->version;
 }
 

@@ -15,8 +15,7 @@ covers(const Delta *charge, const Delta *correction)
 {
 	const LiveCharge *live = correction->live;
 
-	return charge->item_id == correction->item_id && charge->kind == correction->kind &&
-		charge->ordinal == correction->ordinal &&
+	return charge->item_id == correction->item_id && charge->kind == correction->kind && has_range(charge->kind) &&
 		(charge->version != correction->version || charge->period_no != correction->period_no) &&
 		charge->start < live->end && charge->end > live->start;
 }
@@ -56,54 +55,76 @@ drop_later(DeltaList *list, const Window *window)
 	list->count = count;
 }
 
-/* The revision that follows those of the live rows, in whatever key, whose range begins with the row's. */
-static int
-revision_after_live(const Delta *delta, const ChargeRow *row, const LiveCharge *live, int nlive)
+/* The last revision of what begins at an instant. */
+typedef struct Chain
 {
-	int			revision = 0;
+	int			revision;		/* -1: none yet */
+	bool		nothing;		/* nothing is left of it */
+	int64		granted;
+} Chain;
 
-	for (int i = 0; i < nlive; i++)
-		if (live[i].item_id == delta->item_id && live[i].kind == delta->kind && live[i].ordinal == delta->ordinal &&
-			live[i].start == row->start)
-			revision = Max(revision, live[i].revision + 1);
-	return revision;
+static void
+note_revision(Chain *chain, int revision, bool nothing, int64 granted)
+{
+	if (revision > chain->revision)
+		*chain = (Chain)
+	{
+		.revision = revision, .nothing = nothing, .granted = granted
+	};
 }
 
-/* How many rows before row k of delta d begin with the same range, in the order in which they are revisions. */
-static int
-rows_before(const DeltaList *list, int d, int k)
+/* The revisions, in whatever key, of the item's charge that begins at an instant; rows of -1 are still to come. */
+static Chain
+chain_at(const DeltaList *list, const LiveCharge *live, int nlive, const Delta *delta, int64 ordinal, TimestampTz start)
 {
-	const Delta *delta = &list->deltas[d];
-	int			count = 0;
+	Chain		chain = {.revision = -1, .nothing = true};
 
+	for (int i = 0; i < nlive; i++)
+		if (live[i].item_id == delta->item_id && live[i].kind == delta->kind && live[i].ordinal == ordinal &&
+			live[i].start == start)
+			note_revision(&chain, live[i].revision, is_nothing(&live[i]), live[i].granted);
 	for (int i = 0; i < list->count; i++)
 	{
 		const Delta *other = &list->deltas[i];
-		bool		before = other->correction != delta->correction ? other->correction : i < d;
 
-		if (other->item_id != delta->item_id || other->kind != delta->kind || other->ordinal != delta->ordinal)
+		if (other->item_id != delta->item_id || other->kind != delta->kind || other->ordinal != ordinal)
 			continue;
-		for (int r = 0; r < other->nrows; r++)
-			if (other->rows[r].start == delta->rows[k].start && (before || (i == d && r < k)))
-				count++;
+		for (int k = 0; k < other->nrows; k++)
+			if (other->rows[k].start == start)
+				note_revision(&chain, other->rows[k].revision, other->rows[k].end == start, other->rows[k].granted);
 	}
-	return count;
+	return chain;
 }
 
 /*
- * Numbers the revisions.  A range that gets other terms, or another key, is
- * first revised to nothing, then charged by a further revision.
+ * Numbers a row.  What begins where something was granted for ever, that stays
+ * as it is, begins revisions of its own.
+ */
+static void
+number_row(DeltaList *list, const LiveCharge *live, int nlive, Delta *delta, ChargeRow *row)
+{
+	Chain		chain = chain_at(list, live, nlive, delta, delta->ordinal, row->start);
+
+	while (!delta->correction && has_range(delta->kind) && !chain.nothing)
+		chain = chain_at(list, live, nlive, delta, ++delta->ordinal, row->start);
+	row->revision = chain.revision + 1;
+	row->granted = chain.granted;
+}
+
+/*
+ * Numbers the revisions, corrections first: a range that gets other terms, or
+ * another key, is first revised to nothing, then charged by a further revision.
  */
 static void
 number_revisions(DeltaList *list, const LiveCharge *live, int nlive)
 {
 	for (int d = 0; d < list->count; d++)
 		for (int k = 0; k < list->deltas[d].nrows; k++)
-		{
-			ChargeRow  *row = &list->deltas[d].rows[k];
-
-			row->revision = revision_after_live(&list->deltas[d], row, live, nlive) + rows_before(list, d, k);
-		}
+			list->deltas[d].rows[k].revision = -1;
+	for (int charges = 0; charges <= 1; charges++)
+		for (int d = 0; d < list->count; d++)
+			for (int k = 0; k < list->deltas[d].nrows && list->deltas[d].correction != charges; k++)
+				number_row(list, live, nlive, &list->deltas[d], &list->deltas[d].rows[k]);
 }
 
 /*

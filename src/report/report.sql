@@ -146,7 +146,9 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
         WINDOW k AS (PARTITION BY c.account_id, c.item_id, c.kind, c.period_start, c.ordinal ORDER BY c.revision)),
     live AS (
         SELECT r.*, lead(r.period_start) OVER (PARTITION BY r.account_id, r.item_id, r.kind, r.ordinal ORDER BY r.period_start) AS next_start
-          FROM revision r WHERE r.after IS NULL AND r.period_end > r.period_start)
+          FROM revision r WHERE r.after IS NULL AND r.period_end > r.period_start
+           -- What was granted for ever may lie where something else is charged.
+           AND NOT (r.granted > 0 AND r.amount <= r.granted))
     SELECT 'wrong parts', 'charge', r.account_id, r.item_id, format('from %s: %s - %s + %s is not %s', r.period_start, r.gross_amount,
            r.discount_amount, r.increment_amount, r.amount)
       FROM revision r

@@ -25,10 +25,12 @@ tax_scope(const char *category, const char *reason)
 	return reason != NULL ? reason : category;
 }
 
-/* What is billed together with the line: its subscription's, or all of its order number. */
+/* What is billed together with the line: its subscription's, or all of its order number; or it stands alone. */
 static const char *
 group_of(const AccountTerms *terms, const DocumentLine *line)
 {
+	if (line->delta->own_invoice && !line->delta->correction)
+		return psprintf("item:" INT64_FORMAT, line->item_id);
 	if (terms->by_subscription)
 		return psprintf("subscription:" INT64_FORMAT, line->subscription_id);
 	return line->purchase_order ? line->purchase_order : "";

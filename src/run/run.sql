@@ -30,6 +30,31 @@ CREATE FUNCTION billing.preview(account_id bigint, at timestamptz DEFAULT NULL, 
 COMMENT ON FUNCTION billing.preview(bigint, timestamptz) IS
     'the lines and totals that billing an account at a moment (default now) would write; writes and locks nothing';
 
+-- The subscription's id is an argument and, since lines of others may be shown too, a column.
+CREATE FUNCTION billing.preview_change(INOUT subscription_id bigint, change jsonb, at timestamptz DEFAULT NULL, OUT document int, OUT kind text,
+    OUT billed_at timestamptz, OUT currency text, OUT line_no int, OUT nature text, OUT item_id bigint,
+    OUT price text, OUT description text, OUT quantity numeric, OUT unit_amount numeric, OUT amount numeric, OUT net_amount numeric,
+    OUT tax_category text, OUT tax_rate numeric, OUT period_start timestamptz, OUT period_end timestamptz,
+    OUT net_total numeric, OUT tax_total numeric, OUT total numeric)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_preview_change';
+COMMENT ON FUNCTION billing.preview_change(bigint, jsonb, timestamptz) IS
+    'the lines and totals that billing the account at a moment would write if a change were made, given as {"verb", and its arguments}; default: with invoice_now at its effective_at, else with the next regular invoice from then on; writes and locks nothing';
+
+CREATE FUNCTION billing.preview_change_cost(subscription_id bigint, change jsonb, INOUT at timestamptz DEFAULT NULL, OUT currency text,
+    OUT net_total numeric, OUT tax_total numeric, OUT total numeric)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_preview_change_cost';
+COMMENT ON FUNCTION billing.preview_change_cost(bigint, jsonb, timestamptz) IS
+    'what billing the account at the moment of preview_change would ask for with a change, less what it would ask for without; negative: the change gives back';
+
+CREATE FUNCTION billing.preview_invoices(INOUT subscription_id bigint, count int DEFAULT 1, OUT document int, OUT kind text,
+    OUT billed_at timestamptz, OUT currency text, OUT line_no int, OUT nature text, OUT item_id bigint,
+    OUT price text, OUT description text, OUT quantity numeric, OUT unit_amount numeric, OUT amount numeric, OUT net_amount numeric,
+    OUT tax_category text, OUT tax_rate numeric, OUT period_start timestamptz, OUT period_end timestamptz,
+    OUT net_total numeric, OUT tax_total numeric, OUT total numeric)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_preview_invoices';
+COMMENT ON FUNCTION billing.preview_invoices(bigint, int) IS
+    'the next documents that hold lines of a subscription, as far as its timeline is known now; writes and locks nothing';
+
 CREATE FUNCTION billing.unbilled_on(at timestamptz DEFAULT NULL, OUT account_id bigint, OUT subscription_id bigint, OUT item_id bigint,
     OUT price text, OUT nature text, OUT quantity numeric, OUT currency text, OUT amount numeric, OUT tax_inclusive boolean,
     OUT period_start timestamptz, OUT period_end timestamptz)

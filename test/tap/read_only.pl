@@ -34,6 +34,11 @@ $reading{unbilled} = 'SELECT DISTINCT account_id FROM billing.unbilled';
 
 my %looking = (
 	preview => q{SELECT * FROM billing.account a, billing.preview(a.account_id, '2026-05-20 00:00+02')},
+	preview_change => q{SELECT p.* FROM (SELECT * FROM billing.subscription s WHERE coalesce(s.end_at, '2026-04-01') >= '2026-04-01' OFFSET 0) s, billing.preview_change(s.id,
+		'{"verb": "cancel_subscription", "effective_at": "2026-03-10 00:00+01", "invoice_now": true}') p},
+	preview_change_cost => q{SELECT p.* FROM (SELECT * FROM billing.subscription s WHERE coalesce(s.end_at, '2026-04-01') >= '2026-04-01' OFFSET 0) s, billing.preview_change_cost(s.id,
+		'{"verb": "add_item", "price": "seat", "effective_at": "2026-03-10 00:00+01"}') p},
+	preview_invoices => 'SELECT p.* FROM billing.subscription s, billing.preview_invoices(s.id, 3) p',
 	unbilled_on => q{SELECT * FROM billing.unbilled_on('2026-05-01 00:00+02')},
 	check => 'SELECT * FROM billing.check(deep => true)',
 	verify_chain => 'SELECT * FROM billing.verify_chain()',
@@ -46,7 +51,7 @@ cmp_ok(scalar @views, '>=', 5, "views: @views");
 for my $what (sort keys %looking)
 {
 	my $sql = "SELECT x::text COLLATE \"C\" FROM ($looking{$what}) x ORDER BY 1";
-	my $role = $what eq 'preview' ? 'application' : 'auditor';
+	my $role = $what =~ /^preview/ ? 'application' : 'auditor';
 	my $expected = $node->safe_psql('books', "SET ROLE $role; $sql");
 
 	ok($node->safe_psql('books', "BEGIN READ ONLY; SET LOCAL ROLE $role; $sql; COMMIT") eq $expected, "$what: read-only");

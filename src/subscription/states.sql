@@ -166,7 +166,7 @@ BEGIN
                           ORDER BY x.valid_from DESC LIMIT 1) v ON t.live
       LEFT JOIN LATERAL (SELECT x.valid_from FROM billing.schedule_version x WHERE x.account_id = s.account_id AND x.subscription_id = s.id AND x.valid_from > moment
                           ORDER BY x.valid_from LIMIT 1) n ON t.live
-      LEFT JOIN LATERAL (SELECT billing.nth_period(v.anchor, v.every, billing_internal.period_at(v.anchor, v.every, v.time_zone, v.billing_day, moment),
-                                                   v.time_zone, v.billing_day)) p (period) ON v.version IS NOT NULL;
+     CROSS JOIN LATERAL (SELECT CASE WHEN v.version IS NOT NULL THEN billing.nth_period(v.anchor, v.every,
+             billing_internal.period_at(v.anchor, v.every, v.time_zone, v.billing_day, moment), v.time_zone, v.billing_day) END) p (period);
 END $$;
 COMMENT ON FUNCTION billing_internal.subscription_status_on(timestamptz) IS 'body of billing.subscription_status_on';

@@ -10,26 +10,31 @@
 
 #include "run/account_batch.h"
 
-/* Is anything of the piece's period charged already? */
+/* Does a live row charge something of the piece's period, at its price? */
+static bool
+charges(const LiveCharge *live, const Piece *piece)
+{
+	return same_key(live, piece) && live->price == piece->price && live->end > live->start;
+}
+
+/* Is anything of the piece's period charged already, at its price? */
 static bool
 is_charged(const BatchAccount *account, const Piece *piece)
 {
 	for (int i = 0; i < account->nlive; i++)
-		if (same_key(&account->live[i], piece) &&
-			account->live[i].end > account->live[i].start)
+		if (charges(&account->live[i], piece))
 			return true;
 	return false;
 }
 
-/* The first start after the given instant of what is charged of the piece's period. */
+/* The first start after the given instant of what is charged of the piece's period, at its price. */
 static TimestampTz
 next_charged_start(const BatchAccount *account, const Piece *piece, TimestampTz after)
 {
 	TimestampTz next = DT_NOEND;
 
 	for (int i = 0; i < account->nlive; i++)
-		if (same_key(&account->live[i], piece) &&
-			account->live[i].end > account->live[i].start && account->live[i].start > after)
+		if (charges(&account->live[i], piece) && account->live[i].start > after)
 			next = Min(next, account->live[i].start);
 	return next;
 }

@@ -396,8 +396,10 @@ earliest_of_item(const SubscriptionItem *item, TimestampTz low)
 	TimestampTz from = DT_NOEND;
 	PieceList	pieces = {0};
 
+	if (low == DT_NOBEGIN)
+		return low;
 	if (has_periods(item))
-		return schedule_start(&item->schedule, schedule_period_at(&item->schedule, Max(low, item->from)) - 1);
+		return schedule_start(&item->schedule, schedule_period_at(&item->schedule, low) - 1);
 	once_pieces(item, &pieces);
 	for (int i = 0; i < pieces.count; i++)
 		if (piece_latest(&pieces.pieces[i]) > low)

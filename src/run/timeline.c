@@ -249,11 +249,12 @@ static void
 add_recurring(ItemRows *rows, SubscriptionItem *item)
 {
 	const Subscription *sub = item->subscription;
-	bool		any = false;
+	const ScheduleVersion *first;
 
 	if (item->price->aggregation != AGGREGATE_NONE)
 		item->kind = KIND_USAGE;
 	item->start = Max(item->start, sub->start);
+	first = subscription_calendar_at(sub, item->start);
 	item->end = Min(item->end, sub->end);
 	item->irregular = interrupt_terms(&rows->interruptions, item) || sub->ncalendars > 1 ||
 		item->charge_from != DATEVAL_NOBEGIN || item->charge_until != DATEVAL_NOEND;
@@ -263,9 +264,8 @@ add_recurring(ItemRows *rows, SubscriptionItem *item)
 
 		item->from = Max(item->start, calendar->from);
 		item->to = Min(item->end, calendar->to);
-		if (item->from >= item->to && (any || i + 1 < sub->ncalendars))
+		if (item->from >= item->to && calendar != first)
 			continue;
-		any = true;
 		item->calendar = calendar;
 		item->schedule = calendar->cycles;
 		item->schedule.months = item->price->every.month;

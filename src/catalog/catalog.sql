@@ -74,12 +74,7 @@ BEGIN
             'Create a new version with billing.create_price_version().');
     END IF;
     IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
-    PERFORM billing_internal.check_scheme(NEW.scheme);
-    IF EXISTS (SELECT FROM billing.price p WHERE p.code = NEW.price AND p.meter IS NULL) AND
-       NEW.scheme->>'model' = 'percentage' AND (NEW.scheme ? 'free_count' OR NEW.scheme ? 'free_amount') THEN
-        PERFORM billing_internal.fail('invalid_scheme', 'free_count and free_amount need a metered price',
-            'They count the transactions of a period, and a price without meter has none.');
-    END IF;
+    PERFORM billing_internal.check_price_scheme(NEW.scheme, (SELECT p.meter FROM billing.price p WHERE p.code = NEW.price));
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION billing_internal.price_version_check() IS 'checks a scheme and keeps one that is in use unchanged';
@@ -342,12 +337,16 @@ $$;
 COMMENT ON FUNCTION billing_internal.events() IS 'the events of a subscription that a plan can charge for';
 
 CREATE FUNCTION billing_internal.is_multiple(every interval, of interval) RETURNS boolean
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN every IS NULL THEN false
-                WHEN extract(day FROM of) > 0 THEN extract(day FROM every) > 0 AND extract(day FROM every)::int % extract(day FROM of)::int = 0
-                ELSE extract(day FROM every) = 0 AND (extract(year FROM every) * 12 + extract(month FROM every))::int
-                     % (extract(year FROM of) * 12 + extract(month FROM of))::int = 0 END
-$$;
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    days CONSTANT int := extract(day FROM every);
+    months CONSTANT int := extract(year FROM every) * 12 + extract(month FROM every);
+    of_days CONSTANT int := extract(day FROM of);
+BEGIN
+    IF every IS NULL THEN RETURN false; END IF;
+    IF of_days > 0 THEN RETURN days > 0 AND days % of_days = 0; END IF;
+    RETURN days = 0 AND months % (extract(year FROM of) * 12 + extract(month FROM of))::int = 0;
+END $$;
 COMMENT ON FUNCTION billing_internal.is_multiple(interval, interval) IS 'is an interval of whole months or days a whole multiple of another';
 
 CREATE FUNCTION billing_internal.common_interval(prices text[]) RETURNS interval

@@ -174,6 +174,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.check_grace_period(interval) IS 'a grace period of days and hours, or null';
 
+CREATE FUNCTION billing_internal.check_price_scheme(scheme jsonb, meter text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.check_scheme(scheme);
+    IF meter IS NULL AND scheme->>'model' = 'percentage' AND (scheme ? 'free_count' OR scheme ? 'free_amount') THEN
+        PERFORM billing_internal.fail('invalid_scheme', 'free_count and free_amount need a metered price',
+            'They count the transactions of a period, and a price without meter has none.');
+    END IF;
+    RETURN scheme;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_price_scheme(jsonb, text) IS 'a scheme that a price with this meter can have, or null';
+
 CREATE FUNCTION billing_internal.the_entity(entity text) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

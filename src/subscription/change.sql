@@ -2,8 +2,9 @@
 -- it, and the one writer of plans below.  A preview lays the same plan over the tables and writes nothing.
 --
 -- A plan ("edits") is an object: by table the full rows after the change; ids: how many new ids it takes;
--- effective_at; changed_from: earliest instant that it touches; result: what the call returns; planned:
--- its rows without those that follow from counting cycles anew.  Rows are never deleted by a verb.
+-- effective_at; changed_from: earliest instant that it touches; result: what the call returns; planned: its
+-- rows without those that follow from them (what counting cycles moves, charges for events).  Rows are never
+-- deleted by a verb.
 
 CREATE FUNCTION billing_internal.timeline_tables(OUT name text, OUT key text[]) RETURNS SETOF record
     LANGUAGE sql IMMUTABLE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
@@ -92,20 +93,22 @@ CREATE FUNCTION billing_internal.plan_verb(subscription_id bigint, change jsonb)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     before CONSTANT jsonb := billing_internal.timeline(subscription_id);
+    planned jsonb;
     edits jsonb;
 BEGIN
-    edits := CASE change->>'verb'
+    planned := CASE change->>'verb'
         WHEN 'add_item' THEN billing_internal.plan_add_item(subscription_id, change)
         WHEN 'change_item' THEN billing_internal.plan_change_item(subscription_id, change)
         WHEN 'end_item' THEN billing_internal.plan_end_item(subscription_id, change)
         WHEN 'cancel_subscription' THEN billing_internal.plan_cancel_subscription(subscription_id, change)
         WHEN 'undo_cancellation' THEN billing_internal.plan_undo_cancellation(subscription_id, change)
     END;
-    IF edits IS NULL THEN
+    IF planned IS NULL THEN
         PERFORM billing_internal.fail('invalid_argument', format('unknown verb "%s"', change->>'verb'),
                                       'It is the name of a call that changes a subscription.');
     END IF;
-    RETURN billing_internal.recount(before, billing_internal.overlay_rows(before, edits), edits) || jsonb_build_object('planned', edits);
+    edits := billing_internal.recount(before, billing_internal.overlay_rows(before, planned), planned);
+    RETURN billing_internal.with_event_charges(edits, before, billing_internal.overlay_rows(before, edits)) || jsonb_build_object('planned', planned);
 END $$;
 COMMENT ON FUNCTION billing_internal.plan_verb(bigint, jsonb) IS 'the plan of a call that changes a subscription; writes and locks nothing';
 

@@ -58,7 +58,7 @@ BEGIN
     ELSIF quantity < 0 OR quantity >= 'Infinity' THEN
         PERFORM billing_internal.fail('invalid_quantity', format('quantity of price "%s" is %s', price, quantity),
                                       'A quantity is finite and not negative.');
-    ELSIF NOT billing_internal.is_multiple(p.every, every) THEN
+    ELSIF p.every IS NOT NULL AND NOT billing_internal.is_multiple(p.every, every) THEN
         PERFORM billing_internal.fail('invalid_interval', format('interval of price "%s" is not a multiple of %s', price, every),
                                       'The periods of all items are whole multiples of the subscription''s.');
     END IF;
@@ -95,7 +95,9 @@ DECLARE
     price CONSTANT text := item->>'price';
     quantity CONSTANT numeric := item->>'quantity';
     price_version CONSTANT int := billing_internal.check_item_price(subscription_id, every, price, quantity, start_at, true);
-    defaults CONSTANT jsonb := jsonb_build_object('account_id', account, 'id', id, 'subscription_id', subscription_id, 'kind', 'recurring',
+    kind CONSTANT text := billing_internal.item_kind(price, 'one_off', (item->>'cycles')::int, (item->>'instalments')::int,
+        (item->>'charge_from')::date, (item->>'charge_until')::date, (item->>'own_invoice')::boolean);
+    defaults CONSTANT jsonb := jsonb_build_object('account_id', account, 'id', id, 'subscription_id', subscription_id, 'kind', kind,
         'metadata', billing_internal.check_metadata(nullif(item->'metadata', 'null')), 'own_invoice', false, 'from_plan', false);
     terms CONSTANT jsonb := jsonb_build_object('account_id', account, 'item_id', id, 'version', 1, 'valid_from', start_at, 'price', price,
         'price_version', price_version, 'reason', item->'reason', 'quantity',

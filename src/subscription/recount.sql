@@ -16,9 +16,10 @@ DECLARE
 BEGIN
     IF old_row->what IS DISTINCT FROM new_row->what THEN
         given := new_row->>what;
-    ELSIF old_row->'cycles' = new_row->'cycles'
-          AND (old_row->>what)::timestamptz IS DISTINCT FROM billing_internal.end_of_cycles(before, billing_internal.counted_from(before, old_row, from_column), cycles, starting) THEN
-        given := old_row->>what;
+    ELSIF old_row->'cycles' = new_row->'cycles' THEN
+        IF (old_row->>what)::timestamptz IS DISTINCT FROM billing_internal.end_of_cycles(before, billing_internal.counted_from(before, old_row, from_column), cycles, starting) THEN
+            given := old_row->>what;
+        END IF;
     END IF;
     RETURN least(given, billing_internal.end_of_cycles(after, billing_internal.counted_from(after, new_row, from_column), cycles, starting));
 END $$;
@@ -41,12 +42,13 @@ DECLARE
     p billing.price;
     total numeric;
     part numeric;
-    end_at CONSTANT timestamptz := coalesce(least(i.end_at, (timeline->'subscription'->0->>'end_at')::timestamptz), 'infinity');
+    over_at CONSTANT timestamptz := coalesce(least(i.end_at, (timeline->'subscription'->0->>'end_at')::timestamptz), 'infinity');
     window_from timestamptz;
 BEGIN
     SELECT * INTO STRICT p FROM billing.price x WHERE x.code = terms.price;
     total := billing.round_amount(billing.charge(terms.scheme, coalesce(terms.quantity, 0)), p.currency);
-    part := billing.round_amount(total / i.instalments, p.currency);
+    -- cut off, not rounded: the last would be negative where many share little
+    part := trunc(total / i.instalments, scale(total));
     SELECT i.charge_from::timestamp AT TIME ZONE c.time_zone - interval '1 microsecond' INTO window_from FROM billing_internal.cycle_at(timeline, i.start_at) c;
     RETURN QUERY
     SELECT jsonb_build_object('account_id', i.account_id, 'item_id', i.id, 'ordinal', d.ordinal, 'schedule_version', d.version, 'period_no', d.period_no,
@@ -56,7 +58,7 @@ BEGIN
               FROM billing_internal.cycles(timeline, greatest(i.start_at, window_from), i.instalments + 2) c,
                    LATERAL (SELECT CASE p.timing WHEN 'advance' THEN c.advance_at ELSE c.end_at END) u (due_at)
              WHERE u.due_at >= i.start_at AND (i.charge_from IS NULL OR (u.due_at AT TIME ZONE c.time_zone)::date >= i.charge_from)) d
-     WHERE d.ordinal <= i.instalments AND d.start_at < end_at
+     WHERE d.ordinal <= i.instalments AND d.start_at < over_at
        AND (i.charge_until IS NULL OR (d.due_at AT TIME ZONE d.time_zone)::date <= i.charge_until);
 END $$;
 COMMENT ON FUNCTION billing_internal.instalments(jsonb, jsonb) IS 'the instalments of an item that its cycles take; the last takes the rest of the total';
@@ -69,6 +71,7 @@ DECLARE
     end_at timestamptz;
     counted jsonb;
 BEGIN
+    IF NOT jsonb_path_exists(after, '$.*[*] ? (@.cycles != null || @.kind == "instalment")') THEN RETURN edits; END IF;
     FOR x IN SELECT t.*, r.*
                FROM (VALUES ('subscription', 'end_at', NULL, false), ('subscription_item', 'end_at', 'start_at', false),
                             ('discount', 'to_at', 'from_at', true)) t (name, what, from_column, starting),

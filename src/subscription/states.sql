@@ -73,7 +73,7 @@ COMMENT ON FUNCTION billing_internal.whole_history(jsonb, timestamptz) IS
     'states of a subscription as its timeline says; decided_at: when a call said what became of a pending one';
 
 -- The one place where states are checked and written.
-CREATE FUNCTION billing_internal.write_states(subscription_id bigint, decided_at timestamptz DEFAULT NULL) RETURNS void
+CREATE FUNCTION billing_internal.write_states(subscription_id bigint, decided_at timestamptz DEFAULT NULL, timeline jsonb DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     account CONSTANT bigint := subscription_id >> 24;
@@ -82,7 +82,7 @@ DECLARE
     wrong record;
 BEGIN
     SELECT array_agg(h.valid_from ORDER BY h.valid_from), array_agg(h.state ORDER BY h.valid_from) INTO instants, states
-      FROM billing_internal.whole_history(billing_internal.timeline(subscription_id), decided_at) h;
+      FROM billing_internal.whole_history(coalesce(timeline, billing_internal.timeline(subscription_id)), decided_at) h;
     SELECT x.* INTO wrong FROM (SELECT u.at, u.state, coalesce(lag(u.state) OVER (ORDER BY u.at), 'new') AS before FROM unnest(instants, states) u (at, state)) x
      WHERE NOT EXISTS (SELECT FROM billing.state_transition t WHERE t.from_state = x.before AND t.to_state = x.state) ORDER BY x.at LIMIT 1;
     IF FOUND THEN
@@ -90,13 +90,15 @@ BEGIN
             format('subscription %s cannot become %s at %s, since it is %s', subscription_id, wrong.state, wrong.at, wrong.before), NULL,
             'See billing.subscription_state for its states.');
     END IF;
-    DELETE FROM billing.subscription_state x WHERE x.account_id = account AND x.subscription_id = write_states.subscription_id
-       AND NOT EXISTS (SELECT FROM unnest(instants, states) u (at, state) WHERE u.at = x.valid_from AND u.state = x.state);
+    IF timeline IS NULL THEN
+        DELETE FROM billing.subscription_state x WHERE x.account_id = account AND x.subscription_id = write_states.subscription_id
+           AND NOT EXISTS (SELECT FROM unnest(instants, states) u (at, state) WHERE u.at = x.valid_from AND u.state = x.state);
+    END IF;
     INSERT INTO billing.subscription_state (account_id, subscription_id, valid_from, state)
     SELECT account, write_states.subscription_id, u.at, u.state FROM unnest(instants, states) u (at, state) ON CONFLICT DO NOTHING;
 END $$;
-COMMENT ON FUNCTION billing_internal.write_states(bigint, timestamptz) IS
-    'writes the states of a subscription that its timeline says, or wrong_subscription_state where one may not follow the other';
+COMMENT ON FUNCTION billing_internal.write_states(bigint, timestamptz, jsonb) IS
+    'writes the states of a subscription that its timeline says (null: that of the tables; else of a new one), or wrong_subscription_state where one may not follow the other';
 
 CREATE FUNCTION billing.subscription_state_on(subscription_id bigint, at timestamptz DEFAULT NULL) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_call_reader';

@@ -86,6 +86,7 @@ DECLARE
     account CONSTANT bigint := change_id >> 24;
     c billing.subscription_change;
     before jsonb;
+    edits jsonb;
 BEGIN
     PERFORM billing_internal.check_instant(moment, 'effective_at');
     IF NOT EXISTS (SELECT FROM billing.subscription_change x WHERE x.account_id = account AND x.id = change_id) THEN
@@ -105,6 +106,8 @@ BEGIN
     UPDATE billing.subscription_change x SET withdrawn_at = moment, reason = coalesce(withdraw_change.reason, x.reason)
      WHERE x.account_id = account AND x.id = change_id;
     PERFORM billing_internal.write_rows(billing_internal.recount(before, billing_internal.timeline(c.subscription_id), '{}'));
+    edits := billing_internal.with_event_charges(billing_internal.new_edits(NULL, moment), before, billing_internal.timeline(c.subscription_id));
+    PERFORM billing_internal.next_id(account, (edits->>'ids')::int), billing_internal.use_price_versions(edits), billing_internal.write_rows(edits);
     PERFORM billing_internal.write_states(c.subscription_id), billing_internal.timeline_changed(account, c.effective_at, true);
     RETURN change_id;
 END $$;

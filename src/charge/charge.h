@@ -24,6 +24,7 @@ typedef struct Piece
 	TimestampTz end;
 	TimestampTz since;			/* the change that made it; later than start where it counts from
 								 * the period's */
+	TimestampTz terms_end;		/* end of its terms; later than end where a tax rate cuts it */
 	bool		whole;			/* the whole level, whatever its length */
 	bool		full;			/* the whole level is that of what the calendar's version leaves */
 	TimestampTz due;
@@ -32,6 +33,8 @@ typedef struct Piece
 	Numeric    *transactions;	/* AGGREGATE_TRANSACTIONS: the events' amounts in order */
 	int			ntransactions;
 	Money		money;			/* set by piece_rate */
+	TimestampTz cycle;			/* start of its cycle, where discounts need it */
+	bool		context;		/* only others' amounts depend on it */
 } Piece;
 
 typedef struct PieceList
@@ -149,6 +152,10 @@ extern void share_correction(Delta *delta);
 /* once.c */
 extern bool has_periods(const SubscriptionItem *item);
 extern void once_pieces(const SubscriptionItem *item, PieceList *list);
+
+/* cycles.c */
+extern void discounted_pieces(const Subscription *sub, const Window *window, PieceList *list);
+extern void discount_list(PieceList *list);
 
 /* stretches.c */
 extern bool same_numeric(Numeric a, Numeric b);

@@ -133,6 +133,8 @@ correction_quantity(const Delta *delta)
 
 	if (delta->live->quantity == NULL)
 		return NULL;
+	if (delta->money.gross == 0 && delta->price->aggregation == AGGREGATE_NONE)
+		return NULL;
 	if (delta->price->aggregation != AGGREGATE_NONE)
 		return num_sub(delta->piece ? delta->piece->quantity : zero, delta->live->quantity);
 	return delta->money.amount < 0 ? num_neg(delta->live->quantity) : delta->live->quantity;
@@ -142,7 +144,7 @@ correction_quantity(const Delta *delta)
 static bool
 is_unchanged(const LiveCharge *live, Piece *const *parts, int nparts)
 {
-	if (nparts != 1 || parts[0]->money.amount != live->money.amount)
+	if (nparts != 1 || !money_equal(parts[0]->money, live->money))
 		return false;
 	if (!has_range(live->kind))
 		return true;
@@ -160,7 +162,7 @@ charge_due(const Key *key, const Piece *piece)
 	const Window *window = key->window;
 	bool		prorated = (piece->item->price->advance
 							? piece->since > piece->cut_start && piece->since <= window->horizon
-							: piece->end < piece->cut_end && piece->end <= window->horizon);
+							: piece->terms_end < piece->cut_end && piece->terms_end <= window->horizon);
 
 	return window->early && prorated ? Min(piece->due, window->horizon) : piece->due;
 }

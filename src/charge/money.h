@@ -56,4 +56,10 @@ money_neg(Money a)
 	return money_sub(nothing, a);
 }
 
+static inline bool
+money_equal(Money a, Money b)
+{
+	return a.gross == b.gross && a.discount == b.discount && a.increment == b.increment && a.amount == b.amount;
+}
+
 #endif							/* BILLING_MONEY_H */

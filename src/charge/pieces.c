@@ -33,7 +33,7 @@ period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
 		piece.quantity = stretch->terms->quantity;
 		piece.start = stretch->start;
 		piece.since = stretch->since;
-		piece.end = stretch->end;
+		piece.end = piece.terms_end = stretch->end;
 		piece.full = stretch->full;
 		piece.whole = (piece.start == period.start && piece.end == period.end) ||
 			(piece.full && piece.start == period.from && piece.end == period.to);

@@ -14,7 +14,8 @@ typedef struct Stretch
 	TimestampTz end;			/* set when all changes are applied */
 	TimestampTz since;			/* instant of the change that made it */
 	const Terms *terms;			/* NULL: not live */
-	bool		full;			/* worth the whole level, whatever the calendar leaves of the period */
+	bool		full;			/* worth the whole level, whatever the calendar leaves of the
+								 * period */
 } Stretch;
 
 typedef struct Fold

@@ -35,6 +35,9 @@
 	X(UNKNOWN_EXTERNAL_ID, 111, "unknown_external_id", "no row was created with this external id", "correct the external id") \
 	X(UNKNOWN_SERIES, 112, "unknown_series", "no number series has this code", "see billing.series") \
 	X(UNKNOWN_CHANGE, 115, "unknown_change", "no change of a subscription has this id", "see billing.pending_changes()") \
+	X(UNKNOWN_COUPON, 116, "unknown_coupon", "no coupon has this code", "create it, or correct the code") \
+	X(UNKNOWN_DISCOUNT, 117, "unknown_discount", "no discount or increment has this id", "see billing.discount") \
+	X(UNKNOWN_MINIMUM, 118, "unknown_minimum", "no minimum has this id", "see billing.minimum") \
 	X(ENTITY_REQUIRED, 113, "entity_required", "there is not exactly one entity, so it must be named", "pass entity => ...") \
 	X(ARCHIVED_OBJECT, 120, "archived_object", "the price or plan is archived and takes no new subscriptions", "use its successor") \
 	X(PRICE_IN_USE, 121, "price_in_use", "a price that a subscription uses cannot be changed", "create a new version with billing.create_price_version()") \
@@ -50,6 +53,8 @@
 	X(USAGE_OUTSIDE_SUBSCRIPTION, 302, "usage_outside_subscription", "the moment of use lies outside the subscription's life", "correct the moment or the subscription") \
 	X(WRONG_SUBSCRIPTION_STATE, 303, "wrong_subscription_state", "the subscription or item is not live at the instant, or is canceled already", "see billing.subscription for its dates") \
 	X(CHANGE_IN_EFFECT, 304, "change_in_effect", "the change took effect, was withdrawn, or what it changed was changed since", "make another change") \
+	X(COUPON_NOT_REDEEMABLE, 305, "coupon_not_redeemable", "the coupon is archived, not valid at the instant, in another currency, used up or does not fit", "see the detail") \
+	X(DISCOUNT_ENDED, 306, "discount_ended", "the discount or minimum ended before the instant", "see billing.discount and billing.minimum for its dates") \
 	X(UNKNOWN_ITEM, 114, "unknown_item", "no item has this id", "see billing.subscription_item") \
 	X(NO_TAX_RATE, 401, "no_tax_rate", "no tax rate is valid for entity, class, tax status and tax point", "insert the rate into billing.tax_rate") \
 	X(DOCUMENT_IMMUTABLE, 402, "document_immutable", "a finished document, its charges or its seal cannot be changed", "correct it with a new document") \

@@ -99,7 +99,7 @@ batch_compare(AccountBatch *batch, RunContext *run)
 		BatchAccount *account = &batch->accounts[i];
 
 		for (int s = 0; s < account->nsubs; s++)
-			subscription_pieces(&account->subs[s], &account->window, &account->pieces);
+			discounted_pieces(&account->subs[s], &account->window, &account->pieces);
 		split_pieces(account, run->taxes);
 	}
 	batch_load_usage(batch, run);
@@ -109,6 +109,7 @@ batch_compare(AccountBatch *batch, RunContext *run)
 
 		for (int k = 0; k < account->pieces.count; k++)
 			piece_rate(&account->pieces.pieces[k], account->terms.minor_units);
+		discount_list(&account->pieces);
 		charge_difference(account->subs, account->nsubs, &account->window, &account->pieces,
 						  account->live, account->nlive, &account->deltas);
 	}

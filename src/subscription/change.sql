@@ -102,6 +102,11 @@ BEGIN
         WHEN 'end_item' THEN billing_internal.plan_end_item(subscription_id, change)
         WHEN 'cancel_subscription' THEN billing_internal.plan_cancel_subscription(subscription_id, change)
         WHEN 'undo_cancellation' THEN billing_internal.plan_undo_cancellation(subscription_id, change)
+        WHEN 'add_discount' THEN billing_internal.plan_add_discount(subscription_id, change)
+        WHEN 'end_discount' THEN billing_internal.plan_end_discount(subscription_id, change)
+        WHEN 'redeem_coupon' THEN billing_internal.plan_redeem_coupon(subscription_id, change)
+        WHEN 'set_minimum' THEN billing_internal.plan_set_minimum(subscription_id, change)
+        WHEN 'end_minimum' THEN billing_internal.plan_end_minimum(subscription_id, change)
     END;
     IF planned IS NULL THEN
         PERFORM billing_internal.fail('invalid_argument', format('unknown verb "%s"', change->>'verb'),

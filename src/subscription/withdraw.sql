@@ -103,6 +103,7 @@ BEGIN
     before := billing_internal.timeline(c.subscription_id);
     PERFORM billing_internal.check_unchanged(c.subscription_id, change_id, c.edits, before);
     PERFORM billing_internal.write_rows(billing_internal.remove_rows(c.edits, c.replaced)), billing_internal.write_rows(c.replaced);
+    PERFORM billing_internal.count_redemption(d->>'coupon', -1) FROM jsonb_array_elements(c.edits->'discount') d WHERE c.verb = 'redeem_coupon';
     UPDATE billing.subscription_change x SET withdrawn_at = moment, reason = coalesce(withdraw_change.reason, x.reason)
      WHERE x.account_id = account AND x.id = change_id;
     PERFORM billing_internal.write_rows(billing_internal.recount(before, billing_internal.timeline(c.subscription_id), '{}'));

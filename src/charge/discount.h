@@ -1,0 +1,14 @@
+/*
+ * discount.h
+ *		Discounts and increments of lines, cycle by cycle (doc/rules.md 5).
+ */
+#ifndef BILLING_DISCOUNT_H
+#define BILLING_DISCOUNT_H
+
+#include "charge/charge.h"
+
+extern TimestampTz piece_cycle(const Piece *piece);
+extern bool needs_whole_cycles(const Subscription *sub);
+extern void discount_pieces(const Subscription *sub, Piece **pieces, int count);
+
+#endif							/* BILLING_DISCOUNT_H */

@@ -96,11 +96,26 @@ DECLARE
     planned jsonb;
     edits jsonb;
 BEGIN
+    IF before->'subscription'->0->>'activation' = 'failed' THEN
+        PERFORM billing_internal.fail('wrong_subscription_state', format('subscription %s failed', subscription_id));
+    END IF;
     planned := CASE change->>'verb'
         WHEN 'add_item' THEN billing_internal.plan_add_item(subscription_id, change)
         WHEN 'change_item' THEN billing_internal.plan_change_item(subscription_id, change)
         WHEN 'end_item' THEN billing_internal.plan_end_item(subscription_id, change)
         WHEN 'cancel_subscription' THEN billing_internal.plan_cancel_subscription(subscription_id, change)
+        WHEN 'change_plan' THEN billing_internal.plan_change_plan(subscription_id, change)
+        WHEN 'stop_subscription' THEN billing_internal.plan_stop_subscription(subscription_id, change)
+        WHEN 'restart_subscription' THEN billing_internal.plan_restart_subscription(subscription_id, change)
+        WHEN 'pause_subscription' THEN billing_internal.plan_pause_subscription(subscription_id, change)
+        WHEN 'resume_subscription' THEN billing_internal.plan_resume_subscription(subscription_id, change)
+        WHEN 'skip_cycles' THEN billing_internal.plan_skip_cycles(subscription_id, change)
+        WHEN 'move_billing_day' THEN billing_internal.plan_move_billing_day(subscription_id, change)
+        WHEN 'change_term' THEN billing_internal.plan_change_term(subscription_id, change)
+        WHEN 'move_start' THEN billing_internal.plan_move_start(subscription_id, change)
+        WHEN 'change_trial' THEN billing_internal.plan_change_trial(subscription_id, change)
+        WHEN 'activate_subscription' THEN billing_internal.plan_activate_subscription(subscription_id, change)
+        WHEN 'fail_subscription' THEN billing_internal.plan_fail_subscription(subscription_id, change)
         WHEN 'undo_cancellation' THEN billing_internal.plan_undo_cancellation(subscription_id, change)
         WHEN 'add_discount' THEN billing_internal.plan_add_discount(subscription_id, change)
         WHEN 'end_discount' THEN billing_internal.plan_end_discount(subscription_id, change)

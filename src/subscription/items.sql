@@ -20,7 +20,7 @@ DECLARE
     s billing.subscription;
 BEGIN
     SELECT * INTO STRICT s FROM jsonb_populate_recordset(NULL::billing.subscription, timeline->'subscription');
-    IF at < s.start_at OR at >= s.end_at OR billing_internal.interrupted(timeline) @> at THEN
+    IF s.activation <> 'immediate' OR at < s.start_at OR at >= s.end_at OR billing_internal.interrupted(timeline) @> at THEN
         PERFORM billing_internal.fail('wrong_subscription_state', format('subscription %s is not live at %s', s.id, at));
     END IF;
 END $$;
@@ -97,45 +97,79 @@ DECLARE
     price_version CONSTANT int := billing_internal.check_item_price(subscription_id, every, price, quantity, start_at, true);
     kind CONSTANT text := billing_internal.item_kind(price, 'one_off', (item->>'cycles')::int, (item->>'instalments')::int,
         (item->>'charge_from')::date, (item->>'charge_until')::date, (item->>'own_invoice')::boolean);
-    defaults CONSTANT jsonb := jsonb_build_object('account_id', account, 'id', id, 'subscription_id', subscription_id, 'kind', kind,
-        'metadata', billing_internal.check_metadata(nullif(item->'metadata', 'null')), 'own_invoice', false, 'from_plan', false);
+    columns CONSTANT jsonb := jsonb_build_object('account_id', account, 'id', id, 'subscription_id', subscription_id, 'kind', kind,
+        'metadata', billing_internal.check_metadata(nullif(item->'metadata', 'null')), 'own_invoice', coalesce((item->>'own_invoice')::boolean, false),
+        'from_plan', kind = 'recurring' AND coalesce((item->>'from_plan')::boolean, false));
     terms CONSTANT jsonb := jsonb_build_object('account_id', account, 'item_id', id, 'version', 1, 'valid_from', start_at, 'price', price,
-        'price_version', price_version, 'reason', item->'reason', 'quantity',
-        coalesce(quantity, (SELECT 1 FROM billing.price p WHERE p.code = with_item.item->>'price' AND p.meter IS NULL)));
+        'price_version', price_version, 'reason', item->'reason',
+        'quantity', coalesce(quantity, (SELECT 1 FROM billing.price p WHERE p.code = with_item.item->>'price' AND p.meter IS NULL)),
+        'scheme', billing_internal.check_price_scheme(nullif(item->'scheme', 'null'), (SELECT p.meter FROM billing.price p WHERE p.code = with_item.item->>'price')));
     new_item billing.subscription_item;
 BEGIN
-    new_item := jsonb_populate_record(NULL::billing.subscription_item, (item - 'metadata') || defaults);
+    new_item := jsonb_populate_record(NULL::billing.subscription_item, item || columns);
     RETURN billing_internal.with_row(billing_internal.with_new_row(edits, 'subscription_item', to_jsonb(new_item)), 'item_version', terms)
            || jsonb_build_object('result', id);
 END $$;
 COMMENT ON FUNCTION billing_internal.with_item(jsonb, bigint, interval, jsonb) IS
     'a plan with one more item, given by price, quantity, start_at, reason and columns of the item; the item''s id is its result';
 
+-- On a stopped subscription: it lives again with this item alone; those that lived before end when it left.
+CREATE FUNCTION billing_internal.with_only_item(edits jsonb, timeline jsonb, subscription_id bigint, item jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    at CONSTANT timestamptz := item->>'start_at';
+    left_at CONSTANT timestamptz := edits->>'left_at';
+    i billing.subscription_item;
+BEGIN
+    FOR i IN SELECT * FROM jsonb_populate_recordset(NULL::billing.subscription_item, timeline->'subscription_item') x
+              WHERE x.kind IN ('recurring', 'instalment') AND x.start_at <= at AND coalesce(x.end_at, 'infinity') > left_at LOOP
+        i.end_at := greatest(left_at, i.start_at);
+        edits := billing_internal.with_row(edits, 'subscription_item', to_jsonb(i));
+    END LOOP;
+    edits := billing_internal.with_item(edits - 'left_at', subscription_id, NULL, item);
+    RETURN billing_internal.with_interval(edits, timeline, at, billing_internal.interval_after(billing_internal.overlay_rows(timeline, edits), at))
+           || jsonb_build_object('changed_from', left_at);
+END $$;
+COMMENT ON FUNCTION billing_internal.with_only_item(jsonb, jsonb, bigint, jsonb) IS 'a plan in which a subscription comes back with a new item in place of those it had';
+
 CREATE FUNCTION billing_internal.plan_add_item(subscription_id bigint, change jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     timeline CONSTANT jsonb := billing_internal.timeline(subscription_id);
     at CONSTANT timestamptz := billing_internal.effective_instant(timeline, change);
+    item CONSTANT jsonb := (change - 'verb') || jsonb_build_object('start_at', at);
+    edits jsonb;
 BEGIN
+    PERFORM billing_internal.check_between((change->>'cycles')::int, 'cycles', 1, 100000), billing_internal.check_between((change->>'instalments')::int, 'instalments', 1, 1000);
+    IF billing_internal.state_at(timeline, at, NULL) = 'stopped' AND EXISTS (
+        SELECT FROM billing.price p WHERE p.code = change->>'price' AND p.every IS NOT NULL) THEN
+        edits := billing_internal.with_restart(billing_internal.new_edits(NULL, at), timeline, at);
+    END IF;
+    IF edits IS NOT NULL THEN
+        RETURN billing_internal.with_only_item(edits, timeline, subscription_id, item);
+    END IF;
     PERFORM billing_internal.check_live(timeline, at);
-    RETURN billing_internal.with_item(billing_internal.new_edits(NULL, at), subscription_id, (SELECT c.every FROM billing_internal.cycle_at(timeline, at) c),
-                                      change || jsonb_build_object('start_at', at));
+    RETURN billing_internal.with_item(billing_internal.new_edits(NULL, at), subscription_id, (SELECT c.every FROM billing_internal.cycle_at(timeline, at) c), item);
 END $$;
 COMMENT ON FUNCTION billing_internal.plan_add_item(bigint, jsonb) IS 'plan of billing.add_item';
 
-CREATE FUNCTION billing.add_item(subscription_id bigint, price text, quantity numeric DEFAULT NULL, effective_at timestamptz DEFAULT NULL,
+CREATE FUNCTION billing.add_item(subscription_id bigint, price text, quantity numeric DEFAULT NULL, scheme jsonb DEFAULT NULL,
+    cycles int DEFAULT NULL, instalments int DEFAULT NULL, charge_from date DEFAULT NULL, charge_until date DEFAULT NULL,
+    own_invoice boolean DEFAULT false, description text DEFAULT NULL, effective_at timestamptz DEFAULT NULL,
     at_period_end boolean DEFAULT false, invoice_now boolean DEFAULT false, reason text DEFAULT NULL, metadata jsonb DEFAULT NULL,
     idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
-COMMENT ON FUNCTION billing.add_item(bigint, text, numeric, timestamptz, boolean, boolean, text, jsonb, text) IS
-    'adds a priced item to a running subscription; returns the item''s id';
-CREATE FUNCTION billing_internal.add_item(subscription_id bigint, price text, quantity numeric, effective_at timestamptz,
+COMMENT ON FUNCTION billing.add_item(bigint, text, numeric, jsonb, int, int, date, date, boolean, text, timestamptz, boolean, boolean, text, jsonb, text) IS
+    'adds a priced item to a running subscription, or brings a stopped one back with it: for so many cycles, in instalments, once, within dates; returns the item''s id';
+CREATE FUNCTION billing_internal.add_item(subscription_id bigint, price text, quantity numeric, scheme jsonb,
+    cycles int, instalments int, charge_from date, charge_until date, own_invoice boolean, description text, effective_at timestamptz,
     at_period_end boolean, invoice_now boolean, reason text, metadata jsonb, idempotency_key text)
     RETURNS bigint LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT billing_internal.change_subscription($1, jsonb_build_object('verb', 'add_item', 'price', $2, 'quantity', $3,
-        'effective_at', $4, 'at_period_end', $5, 'reason', $7, 'metadata', $8), $6)
+    SELECT billing_internal.change_subscription($1, jsonb_build_object('verb', 'add_item', 'price', $2, 'quantity', $3, 'scheme', $4,
+        'cycles', $5, 'instalments', $6, 'charge_from', $7, 'charge_until', $8, 'own_invoice', $9, 'description', $10,
+        'effective_at', $11, 'at_period_end', $12, 'reason', $14, 'metadata', $15), $13)
 $$;
-COMMENT ON FUNCTION billing_internal.add_item(bigint, text, numeric, timestamptz, boolean, boolean, text, jsonb, text) IS 'body of billing.add_item';
+COMMENT ON FUNCTION billing_internal.add_item(bigint, text, numeric, jsonb, int, int, date, date, boolean, text, timestamptz, boolean, boolean, text, jsonb, text) IS 'body of billing.add_item';
 
 -- The named item as it is in a timeline.
 CREATE FUNCTION billing_internal.item_of(timeline jsonb, change jsonb) RETURNS jsonb
@@ -182,12 +216,14 @@ $$;
 COMMENT ON FUNCTION billing_internal.end_item(bigint, timestamptz, boolean, boolean, text, text) IS 'body of billing.end_item';
 
 -- Enters a change of an item's terms; what is null stays as it is.
-CREATE FUNCTION billing_internal.with_terms(edits jsonb, timeline jsonb, item_id bigint, quantity numeric, price text, at timestamptz, reason text)
+CREATE FUNCTION billing_internal.with_terms(edits jsonb, timeline jsonb, every interval, item_id bigint, quantity numeric, price text, scheme jsonb,
+    at timestamptz, reason text)
     RETURNS jsonb LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subscription_id CONSTANT bigint := timeline->'subscription'->0->>'id';
     i billing.subscription_item;
     v billing.item_version;
+    now_terms CONSTANT record := billing_internal.terms_at(timeline, item_id, at);
     now_price billing.price;
     new_price billing.price;
     new_version int;
@@ -195,24 +231,23 @@ BEGIN
     i := jsonb_populate_record(NULL::billing.subscription_item, billing_internal.item_of(timeline, jsonb_build_object('item_id', item_id)));
     IF at < i.start_at OR at >= coalesce(i.end_at, 'infinity') THEN
         PERFORM billing_internal.fail('wrong_subscription_state', format('item %s is not live at %s', item_id, at));
+    ELSIF i.kind <> 'recurring' THEN
+        PERFORM billing_internal.fail('invalid_item', format('item %s is charged once and does not change', item_id), NULL, 'End the item and add another one.');
     END IF;
-    SELECT p.* INTO STRICT now_price FROM jsonb_populate_recordset(NULL::billing.item_version, timeline->'item_version') x
-      JOIN billing.price p ON p.code = x.price
-     WHERE x.item_id = with_terms.item_id AND x.valid_from <= at ORDER BY x.valid_from DESC, x.version DESC LIMIT 1;
-    new_version := billing_internal.check_item_price(subscription_id, (SELECT c.every FROM billing_internal.cycle_at(timeline, at) c),
-                                                     coalesce(price, now_price.code), quantity, at, price IS NOT NULL);
+    SELECT p.* INTO STRICT now_price FROM billing.price p WHERE p.code = now_terms.price;
+    new_version := billing_internal.check_item_price(subscription_id, every, coalesce(price, now_price.code), quantity, at, price IS NOT NULL);
     SELECT * INTO STRICT new_price FROM billing.price p WHERE p.code = coalesce(with_terms.price, now_price.code);
     IF (new_price.every, new_price.timing, new_price.meter) IS DISTINCT FROM (now_price.every, now_price.timing, now_price.meter) THEN
         PERFORM billing_internal.fail('invalid_item', format('price "%s" cannot succeed price "%s"', new_price.code, now_price.code),
             'Interval, timing and meter of an item stay the same.', 'End the item and add another one.');
     END IF;
     SELECT i.account_id, i.id, max(x.version) + 1, at, with_terms.price, CASE WHEN with_terms.price IS NOT NULL THEN new_version END,
-           with_terms.quantity, with_terms.reason INTO v
+           with_terms.quantity, with_terms.reason, billing_internal.check_price_scheme(with_terms.scheme, now_price.meter) INTO v
       FROM jsonb_populate_recordset(NULL::billing.item_version, timeline->'item_version') x WHERE x.item_id = with_terms.item_id;
     RETURN billing_internal.with_row(edits, 'item_version', to_jsonb(v));
 END $$;
-COMMENT ON FUNCTION billing_internal.with_terms(jsonb, jsonb, bigint, numeric, text, timestamptz, text) IS
-    'a plan with a change of an item''s quantity or price';
+COMMENT ON FUNCTION billing_internal.with_terms(jsonb, jsonb, interval, bigint, numeric, text, jsonb, timestamptz, text) IS
+    'a plan with a change of an item''s quantity, price or scheme';
 
 CREATE FUNCTION billing_internal.plan_change_item(subscription_id bigint, change jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -220,25 +255,26 @@ DECLARE
     timeline CONSTANT jsonb := billing_internal.timeline(subscription_id);
     at CONSTANT timestamptz := billing_internal.effective_instant(timeline, change);
 BEGIN
-    IF change->>'quantity' IS NULL AND change->>'price' IS NULL THEN
-        PERFORM billing_internal.fail('invalid_argument', 'quantity or price must be given');
+    IF change->>'quantity' IS NULL AND change->>'price' IS NULL AND change->>'scheme' IS NULL THEN
+        PERFORM billing_internal.fail('invalid_argument', 'quantity, price or scheme must be given');
     END IF;
     PERFORM billing_internal.check_live(timeline, at);
-    RETURN billing_internal.with_terms(billing_internal.new_edits((change->>'item_id')::bigint, at), timeline, (change->>'item_id')::bigint,
-                                       (change->>'quantity')::numeric, change->>'price', at, change->>'reason');
+    RETURN billing_internal.with_terms(billing_internal.new_edits((change->>'item_id')::bigint, at), timeline,
+        (SELECT c.every FROM billing_internal.cycle_at(timeline, at) c), (change->>'item_id')::bigint,
+        (change->>'quantity')::numeric, change->>'price', nullif(change->'scheme', 'null'), at, change->>'reason');
 END $$;
 COMMENT ON FUNCTION billing_internal.plan_change_item(bigint, jsonb) IS 'plan of billing.change_item';
 
-CREATE FUNCTION billing.change_item(item_id bigint, quantity numeric DEFAULT NULL, price text DEFAULT NULL,
+CREATE FUNCTION billing.change_item(item_id bigint, quantity numeric DEFAULT NULL, price text DEFAULT NULL, scheme jsonb DEFAULT NULL,
     effective_at timestamptz DEFAULT NULL, at_period_end boolean DEFAULT false, invoice_now boolean DEFAULT false,
     reason text DEFAULT NULL, idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
-COMMENT ON FUNCTION billing.change_item(bigint, numeric, text, timestamptz, boolean, boolean, text, text) IS
-    'changes quantity, price or both of an item from an instant on; naming its own price moves it to the price''s version of that instant; returns the item''s id';
-CREATE FUNCTION billing_internal.change_item(item_id bigint, quantity numeric, price text,
+COMMENT ON FUNCTION billing.change_item(bigint, numeric, text, jsonb, timestamptz, boolean, boolean, text, text) IS
+    'changes quantity, price or scheme of an item from an instant on; a scheme holds until the price changes; naming its own price moves it to the price''s version of that instant; returns the item''s id';
+CREATE FUNCTION billing_internal.change_item(item_id bigint, quantity numeric, price text, scheme jsonb,
     effective_at timestamptz, at_period_end boolean, invoice_now boolean, reason text, idempotency_key text)
     RETURNS bigint LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT billing_internal.change_subscription(billing_internal.subscription_of($1), jsonb_build_object('verb', 'change_item', 'item_id', $1,
-        'quantity', $2, 'price', $3, 'effective_at', $4, 'at_period_end', $5, 'reason', $7), $6)
+        'quantity', $2, 'price', $3, 'scheme', $4, 'effective_at', $5, 'at_period_end', $6, 'reason', $8), $7)
 $$;
-COMMENT ON FUNCTION billing_internal.change_item(bigint, numeric, text, timestamptz, boolean, boolean, text, text) IS 'body of billing.change_item';
+COMMENT ON FUNCTION billing_internal.change_item(bigint, numeric, text, jsonb, timestamptz, boolean, boolean, text, text) IS 'body of billing.change_item';

@@ -62,7 +62,10 @@ BEGIN
         RETURN QUERY SELECT * FROM billing_internal.state_history(timeline, least(known_from, s.start_at, CASE WHEN known_from IS NULL THEN now() END));
         RETURN;
     END IF;
-    RETURN QUERY SELECT least(waited_from, s.start_at, CASE WHEN waited_from IS NULL THEN now() END), 'pending';
+    waited_from := least(waited_from, s.start_at, CASE WHEN waited_from IS NULL THEN now() END);
+    IF decided_at IS NULL OR decided_at > waited_from THEN
+        RETURN QUERY SELECT waited_from, 'pending';
+    END IF;
     IF s.activation = 'failed' THEN
         RETURN QUERY SELECT decided_at, 'failed';
     ELSIF s.activation = 'immediate' THEN

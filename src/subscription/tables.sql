@@ -155,7 +155,7 @@ CREATE TABLE IF NOT EXISTS billing.state_transition ( -- which state of a subscr
     CONSTRAINT state_transition_key PRIMARY KEY (from_state, to_state)
 );
 INSERT INTO billing.state_transition (from_state, to_state)
-SELECT f, t FROM (VALUES ('new', ARRAY['pending', 'future', 'trialing', 'active', 'non_renewing', 'canceled']),
+SELECT f, t FROM (VALUES ('new', ARRAY['pending', 'future', 'trialing', 'active', 'non_renewing', 'canceled', 'failed']),
                          ('pending', ARRAY['future', 'trialing', 'active', 'non_renewing', 'canceled', 'failed']),
                          ('future', ARRAY['trialing', 'active', 'non_renewing', 'canceled']),
                          ('trialing', ARRAY['active', 'non_renewing', 'stopped', 'canceled']),

@@ -39,7 +39,7 @@ SELECT billing.add_item(:s, 'p20', quantity => 2, effective_at => '2026-05-20') 
 SELECT billing.cancel_subscription(:s, effective_at => '2026-06-10', at_period_end => true) \g /dev/null
 SELECT results_eq(format('SELECT verb, effective_at, arguments - ARRAY[''effective_at''], reason FROM billing.pending_changes(%s, ''2026-04-15'')', :s),
     format($$VALUES ('change_item', '2026-05-10'::timestamptz, '{"item_id":%s,"quantity":3,"at_period_end":false,"reason":"grew"}'::jsonb, 'grew'),
-             ('add_item', '2026-05-20', '{"price":"p20","quantity":2,"at_period_end":false}', NULL),
+             ('add_item', '2026-05-20', '{"price":"p20","quantity":2,"own_invoice":false,"at_period_end":false}', NULL),
              ('cancel_subscription', '2026-07-01', '{"at_period_end":true}', NULL)$$, :s + 1), 'what is to come, in the order in which it comes');
 SELECT results_eq(format('SELECT verb FROM billing.pending_changes(%s, ''2026-05-20'')', :s), $$VALUES ('cancel_subscription')$$, 'what takes effect at the moment is not to come');
 SELECT is((SELECT count(*) FROM billing.pending_changes(:s)), 0::bigint, 'the moment defaults to now');

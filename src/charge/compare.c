@@ -152,6 +152,17 @@ is_unchanged(const LiveCharge *live, Piece *const *parts, int nparts)
 		(parts[0]->end == live->end || (parts[0]->accrued && goes_on(live, parts[0])));
 }
 
+/* Does the piece wait for an invoice although it has begun in advance, or ended in arrears, or is charged once? */
+static bool
+may_come_early(const Piece *piece, TimestampTz horizon)
+{
+	if (!has_range(piece->kind))
+		return piece->kind != KIND_INSTALMENT && piece->since <= horizon;
+	return piece->item->price->advance
+		? piece->since > piece->cut_start && piece->since <= horizon
+		: piece->terms_end < piece->cut_end && piece->terms_end <= horizon;
+}
+
 /*
  * When a piece is charged: when it is due, or at once where that is wanted of
  * what has begun inside its period in advance, or ended inside it in arrears.
@@ -160,11 +171,8 @@ static TimestampTz
 charge_due(const Key *key, const Piece *piece)
 {
 	const Window *window = key->window;
-	bool		prorated = (piece->item->price->advance
-							? piece->since > piece->cut_start && piece->since <= window->horizon
-							: piece->terms_end < piece->cut_end && piece->terms_end <= window->horizon);
 
-	return window->early && prorated ? Min(piece->due, window->horizon) : piece->due;
+	return window->early && may_come_early(piece, window->horizon) ? Min(piece->due, window->horizon) : piece->due;
 }
 
 /* Do live rows keep nothing of the piece, so that it is charged anew? */

@@ -39,7 +39,7 @@ add_one_time(const SubscriptionItem *item, const Terms *terms, PieceList *list)
 	piece.price = terms->price;
 	piece.quantity = terms->quantity;
 	piece.start = piece.cut_start = piece.period_start = local_midnight(day, item->schedule.tz);
-	piece.end = piece.cut_end = piece.period_end = local_midnight(day + 1, item->schedule.tz);
+	piece.end = piece.terms_end = piece.cut_end = piece.period_end = local_midnight(day + 1, item->schedule.tz);
 	piece.due = once_due(item);
 	piece_list_add(list, &piece);
 }
@@ -51,7 +51,7 @@ add_instalment(const SubscriptionItem *item, const Terms *terms, const Instalmen
 
 	piece.ordinal = piece.period_no = instalment->ordinal;
 	piece.start = piece.since = piece.cut_start = piece.period_start = instalment->start;
-	piece.end = piece.cut_end = piece.period_end = instalment->end;
+	piece.end = piece.terms_end = piece.cut_end = piece.period_end = instalment->end;
 	piece.due = instalment->due;
 	piece.quantity = num_from_int(1);
 	piece.money = money_of(instalment->amount);

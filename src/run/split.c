@@ -53,11 +53,13 @@ next_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piece,
 	return change == DATEVAL_NOEND ? DT_NOEND : local_midnight(change, terms->entity_tz);
 }
 
+/* Only service over time is; what is charged once or in instalments stays whole. */
 static bool
 may_be_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piece)
 {
-	return tax_next_change(taxes, account->terms.entity, piece->price->tax,
-						   account->terms.tax_status, DATEVAL_NOBEGIN) != DATEVAL_NOEND;
+	return has_periods(piece->item) &&
+		tax_next_change(taxes, account->terms.entity, piece->price->tax,
+						account->terms.tax_status, DATEVAL_NOBEGIN) != DATEVAL_NOEND;
 }
 
 /* Adds the parts of a piece; each is due with the whole. */

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'Europe/Berlin';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(27);
+SELECT plan(30);
 \ir include/timeline.psql
 
 SELECT pg_temp.flat('advance', 30), pg_temp.flat('arrears', 30, timing => 'arrears'), pg_temp.flat('year', 365, '1 year'), pg_temp.flat('year arrears', 365, '1 year', 'arrears'),
@@ -36,6 +36,16 @@ SELECT is(pg_temp.billed('own', '2025-01-10 14:59'), NULL, 'not before');
 SELECT is(pg_temp.billed('own', '2025-01-10 15:00'), '10.01 small 5.00 10.01-11.01', 'also between regular ones');
 SELECT pg_temp.subscribe('alone', 'year', '2025-01-01'), pg_temp.billed('alone', '2025-01-01'), pg_temp.add('alone', 'once', '2025-03-10', '{"kind":"one_off"}');
 SELECT is(pg_temp.billed('alone', '2025-03-10'), '10.03 once 99.00 10.03-11.03', 'at once where no regular invoice follows within a month');
+SELECT pg_temp.subscribe('demand', 'advance', '2025-01-01'), pg_temp.billed('demand', '2025-01-01'), pg_temp.add('demand', 'once', '2025-01-10', '{"kind":"one_off"}'),
+       pg_temp.add('demand', 'small', '2025-01-20', '{"kind":"one_off"}');
+SELECT billing.invoice_account(pg_temp.account('demand'), '2025-01-15');
+SELECT is(array_agg(price), '{once}', 'on demand it does not wait') FROM billing.invoice_header h JOIN billing.invoice_line l ON l.account_id = h.account_id AND l.invoice_id = h.id
+ WHERE h.account_id = pg_temp.account('demand') AND h.billed_at = '2025-01-15';
+SELECT is(pg_temp.billed('demand', '2025-02-01'), '01.02 advance 30.00 01.02-01.03, small 5.00 20.01-21.01', 'and is not charged again');
+SELECT billing.create_tax('cut', category => 'S', rate => 19, tax_point => 'split'), billing.create_tax_rate('cut', category => 'S', rate => 21, valid_from => '2025-01-10');
+SELECT billing.create_price('cut', currency => 'EUR', every => '1 month', tax => 'cut', scheme => '{"model":"flat","flat_amount":7}');
+SELECT pg_temp.subscribe('cut', 'advance', '2025-01-01'), pg_temp.add('cut', 'cut', '2025-01-09 23:30', '{"kind":"one_off"}');
+SELECT is(pg_temp.billed('cut', '2025-02-01'), '01.01 advance 30.00 01.01-01.02; 01.02 advance 30.00 01.02-01.03, cut 7.00 09.01-10.01', 'a change of tax does not cut it');
 
 -- --- Set-up fees and events ----------------------------------------------------------------------------
 

@@ -30,8 +30,8 @@ BEGIN
     time_zone := v.time_zone;
     period_no := billing_internal.period_at(v.anchor, v.every, v.time_zone, v.billing_day, at);
     period := billing.nth_period(v.anchor, v.every, period_no, v.time_zone, v.billing_day);
-    start_at := greatest(lower(period), v.valid_from, CASE WHEN at >= first THEN first END);
-    end_at := least(upper(period), v.valid_until, CASE WHEN at < s.start_at THEN s.start_at WHEN at < first THEN first END);
+    start_at := CASE WHEN at < s.start_at THEN '-infinity' WHEN at < first THEN s.start_at ELSE greatest(lower(period), v.valid_from, first) END;
+    end_at := CASE WHEN at < s.start_at THEN s.start_at WHEN at < first THEN first ELSE least(upper(period), v.valid_until) END;
 END $$;
 COMMENT ON FUNCTION billing_internal.cycle_at(jsonb, timestamptz) IS 'the cycle of a subscription in which an instant lies, without what lies before the subscription';
 

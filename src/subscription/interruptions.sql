@@ -34,7 +34,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.without_one_time_items(jsonb, jsonb, timestamptz) IS 'a plan that takes back what is charged once from an instant on';
 
--- A cancellation or a stop.  It holds until the next one that is there already; of a pause it takes no notice.
+-- A cancellation or a stop.  It holds until the next restart that is there already; of a pause it takes no notice.
 CREATE FUNCTION billing_internal.plan_end_of_service(subscription_id bigint, change jsonb, kind text, word text, hint text) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -53,7 +53,7 @@ BEGIN
         ELSIF at >= x.from_at AND at < x.to_at THEN
             PERFORM billing_internal.fail('wrong_subscription_state', format('subscription %s is not live at %s', subscription_id, at));
         ELSIF x.from_at > at AND x.to_at IS NOT NULL THEN
-            until := coalesce(until, x.from_at);
+            until := coalesce(until, x.to_at);
         END IF;
     END LOOP;
     IF s.activation <> 'immediate' OR at < s.start_at OR at > s.end_at THEN

@@ -58,7 +58,7 @@ BEGIN
     ELSIF quantity < 0 OR quantity >= 'Infinity' THEN
         PERFORM billing_internal.fail('invalid_quantity', format('quantity of price "%s" is %s', price, quantity),
                                       'A quantity is finite and not negative.');
-    ELSIF p.every IS NOT NULL AND NOT billing_internal.is_multiple(p.every, every) THEN
+    ELSIF p.every IS NOT NULL AND every IS NOT NULL AND NOT billing_internal.is_multiple(p.every, every) THEN
         PERFORM billing_internal.fail('invalid_interval', format('interval of price "%s" is not a multiple of %s', price, every),
                                       'The periods of all items are whole multiples of the subscription''s.');
     END IF;

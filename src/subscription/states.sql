@@ -157,10 +157,8 @@ BEGIN
            coalesce((SELECT v.plan FROM billing.plan_version v WHERE v.account_id = s.account_id AND v.subscription_id = s.id AND v.valid_from <= moment
                       ORDER BY v.valid_from DESC, v.version DESC LIMIT 1), s.plan),
            t.state, s.start_at, s.trial_end_at, s.end_at, c.from_at, c.reason,
-           CASE WHEN t.live THEN greatest(lower(p.period), v.valid_from, s.start_at, CASE WHEN moment >= s.trial_end_at THEN s.trial_end_at END) END,
-           CASE WHEN t.live THEN least(upper(p.period), n.valid_from, s.end_at, c.from_at, CASE WHEN moment < s.trial_end_at THEN s.trial_end_at END) END,
-           CASE WHEN t.state = 'future' THEN coalesce(s.trial_end_at, s.start_at) WHEN t.live THEN
-                least(upper(p.period), n.valid_from, s.end_at, c.from_at, CASE WHEN moment < s.trial_end_at THEN s.trial_end_at END) END
+           CASE WHEN t.state = 'trialing' THEN s.start_at WHEN t.live THEN greatest(lower(p.period), v.valid_from, s.start_at, s.trial_end_at) END,
+           e.at, CASE WHEN t.state = 'future' THEN coalesce(s.trial_end_at, s.start_at) ELSE e.at END
       FROM billing.subscription s
       LEFT JOIN LATERAL (SELECT x.from_at, x.reason FROM billing.interruption x WHERE x.account_id = s.account_id AND x.subscription_id = s.id
                             AND x.kind = 'cancel' AND x.to_at IS NULL ORDER BY x.from_at LIMIT 1) c ON true
@@ -172,6 +170,8 @@ BEGIN
       LEFT JOIN LATERAL (SELECT x.valid_from FROM billing.schedule_version x WHERE x.account_id = s.account_id AND x.subscription_id = s.id AND x.valid_from > moment
                           ORDER BY x.valid_from LIMIT 1) n ON t.live
      CROSS JOIN LATERAL (SELECT CASE WHEN v.version IS NOT NULL THEN billing.nth_period(v.anchor, v.every,
-             billing_internal.period_at(v.anchor, v.every, v.time_zone, v.billing_day, moment), v.time_zone, v.billing_day) END) p (period);
+             billing_internal.period_at(v.anchor, v.every, v.time_zone, v.billing_day, moment), v.time_zone, v.billing_day) END) p (period)
+     CROSS JOIN LATERAL (SELECT CASE WHEN t.state = 'trialing' THEN least(s.trial_end_at, s.end_at, c.from_at)
+                                     WHEN t.live THEN least(upper(p.period), n.valid_from, s.end_at, c.from_at) END) e (at);
 END $$;
 COMMENT ON FUNCTION billing_internal.subscription_status_on(timestamptz) IS 'body of billing.subscription_status_on';

@@ -16,7 +16,8 @@ BEGIN
     ELSIF new_end < s.start_at OR counted_from < s.start_at THEN
         PERFORM billing_internal.fail('invalid_argument', format('subscription %s starts at %s only', subscription_id, s.start_at));
     END IF;
-    PERFORM billing_internal.check_instant(nullif(coalesce(new_end, counted_from, s.start_at), 'infinity'), 'end_at');
+    PERFORM billing_internal.check_instant(CASE WHEN new_end < 'infinity' THEN new_end ELSE s.start_at END, 'end_at'),
+            billing_internal.check_instant(coalesce(counted_from, s.start_at), 'effective_at');
     s.cycles := billing_internal.check_between((change->>'cycles')::int, 'cycles', 1, 100000);
     s.cycles_from := CASE WHEN new_end IS NULL THEN counted_from END;
     s.end_at := CASE WHEN s.cycles IS NULL THEN nullif(new_end, 'infinity') ELSE billing_internal.end_of_cycles(

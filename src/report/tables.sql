@@ -19,17 +19,16 @@ SELECT h.entity, date_trunc('month', s.issued_on::timestamp)::date, h.currency, 
 CREATE OR REPLACE VIEW billing.revenue_by_month ( -- invoiced revenue by plan and month of issue; credit notes count negative
     entity, -- seller
     month, -- first day of the month of issue
-    plan, -- plan of the subscription; null for lines without one
+    plan, -- plan of the subscription at the start of the line; null for lines without one
     currency, -- currency of the amounts
     documents, -- number of documents
     net_amount -- sum of the lines without tax
 ) AS
-SELECT h.entity, date_trunc('month', s.issued_on::timestamp)::date, u.plan, h.currency, count(DISTINCT h.id),
+SELECT h.entity, date_trunc('month', s.issued_on::timestamp)::date, l.plan, h.currency, count(DISTINCT h.id),
        sum(CASE WHEN h.kind = 'credit_note' THEN -l.net_amount ELSE l.net_amount END)
   FROM billing.seal s
   JOIN billing.invoice_header h ON h.account_id = s.account_id AND h.id = s.invoice_id
   JOIN billing.invoice_line l ON l.account_id = s.account_id AND l.invoice_id = s.invoice_id
-  LEFT JOIN billing.subscription u ON u.account_id = l.account_id AND u.id = l.subscription_id
  GROUP BY 1, 2, 3, 4;
 
 CREATE OR REPLACE VIEW billing.due_next ( -- when accounts are billed next

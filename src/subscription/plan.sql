@@ -28,18 +28,23 @@ END $$;
 COMMENT ON FUNCTION billing_internal.match_items(jsonb, timestamptz, jsonb) IS
     'items of a subscription with their successors in another plan, null where there is none';
 
--- The items of a plan with those of a call merged over them, and what they replace.
-CREATE FUNCTION billing_internal.wanted_items(plan text, items jsonb) RETURNS jsonb
+-- The items of a plan with those of a call merged over them, and what they replace.  Optional ones of the plan that
+-- the subscription has already (prices it has: had) stay too, unless another replaces them.
+CREATE FUNCTION billing_internal.wanted_items(plan text, items jsonb, had text[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    cleaned CONSTANT jsonb := CASE WHEN jsonb_typeof(items) = 'array' THEN (
+    kept CONSTANT jsonb := (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('price', i.price)), '[]') FROM billing.plan_item i
+         WHERE i.plan = wanted_items.plan AND i.optional AND i.event IS NULL AND i.price = ANY (had)
+           AND NOT jsonb_path_exists(coalesce(items, '[]'), '$[*] ? (@.price == $price || @.replaces == $price)', jsonb_build_object('price', i.price)));
+    cleaned CONSTANT jsonb := CASE WHEN coalesce(jsonb_typeof(items), 'array') = 'array' THEN kept || (
         SELECT coalesce(jsonb_agg(CASE WHEN jsonb_typeof(e) = 'object' THEN e - 'replaces' ELSE e END), '[]') FROM jsonb_array_elements(items) e) ELSE items END;
 BEGIN
     RETURN (SELECT coalesce(jsonb_agg(to_jsonb(m) || jsonb_build_object('given_quantity', g.e->'quantity', 'replaces', g.e->'replaces') ORDER BY m.ordinal), '[]')
               FROM billing_internal.merge_items(plan, cleaned) m LEFT JOIN jsonb_array_elements(items) g (e) ON g.e->>'price' = m.price
              WHERE g.e IS NOT NULL OR m.instalments IS NOT NULL OR EXISTS (SELECT FROM billing.price p WHERE p.code = m.price AND p.every IS NOT NULL));
 END $$;
-COMMENT ON FUNCTION billing_internal.wanted_items(text, jsonb) IS
+COMMENT ON FUNCTION billing_internal.wanted_items(text, jsonb, text[]) IS
     'items that a subscription which moves to a plan is to have; set-up fees of the plan are for new subscriptions only';
 
 CREATE FUNCTION billing_internal.check_plan_change(timeline jsonb, plan text, at timestamptz, items jsonb) RETURNS void
@@ -102,7 +107,9 @@ DECLARE
     i billing.subscription_item;
 BEGIN
     PERFORM billing_internal.check_plan_change(timeline, plan, at, items);
-    wanted := billing_internal.wanted_items(plan, items);
+    wanted := billing_internal.wanted_items(plan, items, ARRAY(
+        SELECT t.price FROM jsonb_populate_recordset(NULL::billing.subscription_item, timeline->'subscription_item') x, billing_internal.terms_at(timeline, x.id, at) t
+         WHERE x.kind = 'recurring' AND x.from_plan AND x.start_at <= at AND at < coalesce(x.end_at, 'infinity')));
     v := (subscription_id >> 24, subscription_id, 1 + (SELECT coalesce(max((e->>'version')::int), 0) FROM jsonb_array_elements(timeline->'plan_version') e), at, plan);
     edits := billing_internal.with_row(edits, 'plan_version', to_jsonb(v));
     FOR m IN SELECT * FROM billing_internal.match_items(timeline, at, wanted) x ORDER BY x.item_id, x.wanted_no LOOP

@@ -49,3 +49,7 @@ SELECT billing.create_plan(code, name => name, items => jsonb_build_array(
   FROM (VALUES ('home-dsl', 'Home DSL', 'dsl'), ('home-fibre', 'Home Fibre', 'fibre'), ('home-giga', 'Home Giga', 'giga')) AS home (code, name, line);
 SELECT billing.create_plan('office', name => 'Office', billing_day => 1, items => '[{"price": "line"}, {"price": "extension"},
     {"price": "mailbox"}, {"price": "storage"}, {"price": "abroad"}, {"price": "magazine", "optional": true}]');
+
+-- 20 % off two months, for the first hundred who ask before April.
+SELECT billing.create_coupon('SPRING', name => 'Spring', scope => 'subscription', type => 'percentage', value => 20, cycles => 2,
+    expires_at => '2026-04-01 00:00+02', max_redemptions => 100);

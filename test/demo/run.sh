@@ -40,9 +40,11 @@ as_clerk -At -f "$demo/customers.sql"
 echo
 echo 'Bill run every morning at six, as a role that owns no table'
 bill_month January 1 31
+as_clerk -At -f "$demo/changes.sql"
 bill_month February 2 28
 bill_month March 3 31
 as_clerk -f "$demo/summary.sql"
 as_clerk -At -f "$demo/invoice.sql"
+as_clerk -f "$demo/change.sql"
 as_clerk -f "$demo/revenue.sql"
 echo '`make demo-psql` does the same and leaves you in psql on it: try  TABLE billing.invoice LIMIT 5;'

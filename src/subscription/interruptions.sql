@@ -100,6 +100,7 @@ BEGIN
         PERFORM billing_internal.fail('wrong_subscription_state', format('subscription %s has no cancellation to come', subscription_id));
     END IF;
     x.to_at := x.from_at;
+    x.taken_back_at := moment;
     edits := billing_internal.with_row(billing_internal.new_edits(subscription_id, x.from_at), 'interruption', to_jsonb(x));
     FOR i IN SELECT o.old_row FROM billing.subscription_change c, billing_internal.row_pairs(c.replaced, c.edits, 'subscription_item') o
               WHERE c.account_id = x.account_id AND c.subscription_id = x.subscription_id AND c.withdrawn_at IS NULL AND o.old_row IS NOT NULL

@@ -15,8 +15,8 @@ BEGIN
     RETURN CASE WHEN 'cancel' = ANY (kinds) THEN 'canceled' WHEN 'stop' = ANY (kinds) THEN 'stopped' WHEN 'pause' = ANY (kinds) THEN 'paused'
                 WHEN at < s.start_at THEN 'future' WHEN at < s.trial_end_at THEN 'trialing'
                 WHEN at >= last_cycle OR EXISTS (SELECT FROM jsonb_populate_recordset(NULL::billing.interruption, timeline->'interruption') x
-                                                  WHERE x.kind IN ('cancel', 'stop') AND x.requested_at <= at AND at < x.from_at
-                                                    AND x.to_at IS DISTINCT FROM x.from_at) THEN 'non_renewing'
+                                                  WHERE x.kind IN ('cancel', 'stop') AND x.requested_at <= at AND at < least(x.from_at, x.taken_back_at)
+                                                    AND (x.to_at IS DISTINCT FROM x.from_at OR x.taken_back_at IS NOT NULL)) THEN 'non_renewing'
                 ELSE 'active' END;
 END $$;
 COMMENT ON FUNCTION billing_internal.state_at(jsonb, timestamptz, timestamptz) IS
@@ -36,7 +36,7 @@ BEGIN
     SELECT h.at, h.now_state FROM (
         SELECT p.at, x.now_state, lag(x.now_state) OVER (ORDER BY p.at) AS before
           FROM (SELECT known_from UNION SELECT s.start_at UNION SELECT s.trial_end_at UNION SELECT s.end_at UNION SELECT last_cycle
-                UNION SELECT unnest(ARRAY[i.from_at, i.to_at, i.requested_at])
+                UNION SELECT unnest(ARRAY[i.from_at, i.to_at, i.requested_at, i.taken_back_at])
                         FROM jsonb_populate_recordset(NULL::billing.interruption, timeline->'interruption') i) p (at),
                LATERAL (SELECT billing_internal.state_at(timeline, p.at, last_cycle)) x (now_state)
          WHERE p.at >= known_from) h

@@ -98,6 +98,7 @@ CREATE TABLE IF NOT EXISTS billing.interruption ( -- times without service: paus
     to_at timestamptz, -- first instant with service again; null: open; equal to from_at: taken back
     requested_at timestamptz NOT NULL, -- moment of the request
     reason text, -- why
+    taken_back_at timestamptz, -- moment from which on it was not to come any more
     CONSTRAINT interruption_range_check CHECK (to_at >= from_at),
     CONSTRAINT interruption_key PRIMARY KEY (account_id, subscription_id, number),
     CONSTRAINT interruption_subscription_fkey FOREIGN KEY (account_id, subscription_id) REFERENCES billing.subscription

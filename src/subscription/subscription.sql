@@ -236,6 +236,9 @@ BEGIN
         EXIT WHEN NOT billing_internal.use_price_versions(edits);
     END LOOP;
     PERFORM billing_internal.write_new_subscription(account_id, edits);
+    IF change->>'coupon' IS NOT NULL THEN
+        PERFORM billing_internal.redeem_coupon(account_id, change->>'coupon', (edits->>'result')::bigint, (edits->>'effective_at')::timestamptz, NULL);
+    END IF;
     RETURN edits->>'result';
 END $$;
 COMMENT ON FUNCTION billing_internal.make_subscription(bigint, jsonb) IS 'plans and writes a new subscription; returns its id';
@@ -243,20 +246,20 @@ COMMENT ON FUNCTION billing_internal.make_subscription(bigint, jsonb) IS 'plans 
 CREATE FUNCTION billing.create_subscription(account_id bigint, plan text, start_at timestamptz DEFAULT NULL, items jsonb DEFAULT NULL,
     end_at timestamptz DEFAULT NULL, cycles int DEFAULT NULL, billing_day int DEFAULT NULL, time_zone text DEFAULT NULL,
     first_period text DEFAULT 'prorate', trial_every interval DEFAULT NULL, trial_end_at timestamptz DEFAULT NULL,
-    trial_end_action text DEFAULT NULL, await_payment boolean DEFAULT false, external_id text DEFAULT NULL,
+    trial_end_action text DEFAULT NULL, coupon text DEFAULT NULL, await_payment boolean DEFAULT false, external_id text DEFAULT NULL,
     purchase_order text DEFAULT NULL, metadata jsonb DEFAULT NULL, idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
-COMMENT ON FUNCTION billing.create_subscription(bigint, text, timestamptz, jsonb, timestamptz, int, int, text, text, interval, timestamptz, text, boolean, text, text, jsonb, text) IS
+COMMENT ON FUNCTION billing.create_subscription(bigint, text, timestamptz, jsonb, timestamptz, int, int, text, text, interval, timestamptz, text, text, boolean, text, text, jsonb, text) IS
     'subscribes an account to a plan from an instant (default now) on; items [{"price", "quantity", "cycles", "metadata", "scheme", "instalments", "charge_from", "charge_until", "own_invoice", "description"}, ...] are merged by price over the plan''s; returns its id';
 CREATE FUNCTION billing_internal.create_subscription(account_id bigint, plan text, start_at timestamptz, items jsonb,
     end_at timestamptz, cycles int, billing_day int, time_zone text, first_period text, trial_every interval, trial_end_at timestamptz,
-    trial_end_action text, await_payment boolean, external_id text, purchase_order text, metadata jsonb, idempotency_key text)
+    trial_end_action text, coupon text, await_payment boolean, external_id text, purchase_order text, metadata jsonb, idempotency_key text)
     RETURNS bigint LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT billing_internal.make_subscription($1, jsonb_build_object('plan', $2, 'start_at', $3, 'items', $4, 'end_at', $5, 'cycles', $6,
         'billing_day', $7, 'time_zone', $8, 'first_period', $9, 'trial_every', $10, 'trial_end_at', $11, 'trial_end_action', $12,
-        'await_payment', $13, 'external_id', $14, 'purchase_order', $15, 'metadata', $16))
+        'coupon', $13, 'await_payment', $14, 'external_id', $15, 'purchase_order', $16, 'metadata', $17))
 $$;
-COMMENT ON FUNCTION billing_internal.create_subscription(bigint, text, timestamptz, jsonb, timestamptz, int, int, text, text, interval, timestamptz, text, boolean, text, text, jsonb, text) IS
+COMMENT ON FUNCTION billing_internal.create_subscription(bigint, text, timestamptz, jsonb, timestamptz, int, int, text, text, interval, timestamptz, text, text, boolean, text, text, jsonb, text) IS
     'body of billing.create_subscription';
 
 CREATE FUNCTION billing.create_subscriptions(subscriptions jsonb) RETURNS SETOF bigint

@@ -99,6 +99,13 @@ SELECT pg_temp.make('plain', '{"await_payment":true}') AS waiting, pg_temp.make(
 SELECT is((SELECT activation FROM billing.subscription WHERE id = :waiting), 'pending', 'it waits for its first payment');
 SELECT is((SELECT activation FROM billing.subscription WHERE id = :not_waiting), 'immediate', 'or does not');
 
+-- A coupon is redeemed as of the start.
+SELECT billing.create_coupon('first', name => 'Welcome', scope => 'subscription', type => 'percentage', value => 50, cycles => 2, expires_at => '2026-02-01') \g /dev/null
+SELECT pg_temp.make('days', '{"coupon":"first"}') AS s \gset
+SELECT results_eq(format('SELECT coupon, value, cycles, pg_temp.local(from_at), pg_temp.local(to_at) FROM billing.discount WHERE subscription_id = %s', :s),
+                  $$VALUES ('first', 50::numeric, 2, '31.01.26 00:00', '14.04.26 00:00')$$, 'the discount lasts two cycles from the first paid one on');
+SELECT throws_ok($$SELECT pg_temp.make('days', '{"coupon":"first","start_at":"2026-02-01 00:00+00"}')$$, 'LB305', NULL, 'which must not be later than it expires');
+
 -- Price versions are marked as used, those of items that the subscription does not take are not.
 SELECT is((SELECT array_agg(price ORDER BY price) FROM billing.price_version WHERE in_use), ARRAY['box', 'call', 'seat', 'visit', 'week', 'year'], 'what is used cannot be changed');
 

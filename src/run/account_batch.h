@@ -26,6 +26,18 @@ typedef struct Draft
 	char	   *billing_group;
 } Draft;
 
+/* A line that charged a range further, after the line that charged it first. */
+typedef struct AddedLine
+{
+	int64		item_id;
+	ChargeKind	kind;
+	int64		ordinal;
+	TimestampTz start;			/* of the range */
+	int64		invoice_id;
+	int			line_no;
+	int64		holds;			/* of its amount was not given back */
+} AddedLine;
+
 typedef struct BatchAccount
 {
 	AccountTerms terms;
@@ -37,6 +49,8 @@ typedef struct BatchAccount
 	int			nsubs;
 	LiveCharge *live;
 	int			nlive;
+	AddedLine  *added;			/* the latest first */
+	int			nadded;
 	CorrectionHistory history;
 	Draft	   *drafts;
 	int			ndrafts;
@@ -68,6 +82,9 @@ extern void batch_accept_states(AccountBatch *batch);
 extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
 extern void batch_load_timelines(AccountBatch *batch, RunContext *run);
 extern void batch_load_discounts(AccountBatch *batch, const RunContext *run);
+extern void batch_load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from);
+extern void batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, TimestampTz from);
+extern void split_corrections(BatchAccount *account);
 extern void batch_load_uses(AccountBatch *batch, const RunContext *run, Datum *keys);
 extern int64 query_amount(int row, int column, int minor_units);
 extern void batch_load_usage(AccountBatch *batch, const RunContext *run);

@@ -123,6 +123,7 @@ batch_document(AccountBatch *batch, RunContext *run, TimestampTz at)
 	{
 		BatchAccount *account = &batch->accounts[i];
 
+		split_corrections(account);
 		documents_build(&account->terms, run->taxes,
 						Max(local_date(at, account->terms.entity_tz), account->terms.last_issued_on),
 						&account->history, &account->deltas, &account->documents);

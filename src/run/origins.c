@@ -1,0 +1,231 @@
+/*
+ * origins.c
+ *		Which lines a correction gives back.
+ *
+ * A range that was charged further after its first line stands on several
+ * lines: late usage, a range regained.  What is given back of it comes from the
+ * latest of them first, never more than the line still holds, and at last from
+ * the line that charged it first.  So no invoice is given back beyond itself.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "lib/num.h"
+#include "lib/spi.h"
+#include "run/account_batch.h"
+
+/* Was any of the batch's live charges corrected before? */
+static bool
+any_revised(const AccountBatch *batch)
+{
+	for (int i = 0; i < batch->count; i++)
+		for (int k = 0; k < batch->accounts[i].nlive; k++)
+			if (batch->accounts[i].live[k].revision > 0)
+				return true;
+	return false;
+}
+
+/* Loads the lines that charged ranges of edited accounts further, the latest first. */
+void
+batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, TimestampTz from)
+{
+	static SpiQuery query = {
+		.text = "SELECT r.account_id, r.item_id, r.kind, r.ordinal, r.period_start, b.invoice_id, b.line_no,"
+		" b.amount + coalesce((SELECT sum(CASE g.kind WHEN 'credit_note' THEN -c.amount ELSE c.amount END) FROM billing.invoice_line c"
+		"  JOIN billing.invoice_header g ON g.account_id = c.account_id AND g.id = c.invoice_id"
+		"  WHERE c.account_id = b.account_id AND c.corrects_invoice_id = b.invoice_id AND c.corrects_line_no = b.line_no"
+		"   AND g.status <> 'draft'), 0)"
+		" FROM billing.charge r"
+		" JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id"
+		" JOIN billing.invoice_line b ON b.account_id = r.account_id AND b.invoice_id = r.invoice_id AND b.line_no = r.line_no"
+		" WHERE r.account_id = ANY ($1) AND r.period_start >= $2 AND r.revision > 0 AND b.nature = 'correction' AND b.amount > 0"
+		" AND h.kind = 'invoice' AND h.status NOT IN ('draft', 'void') ORDER BY r.account_id, r.revision DESC, 6 DESC, 7 DESC",
+		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {edited, TimestampTzGetDatum(from)};
+	int			count;
+
+	if (!any_revised(batch))
+		return;
+	count = (int) query_run(&query, values, NULL, run->read_only);
+	for (int row = 0; row < count; row++)
+	{
+		BatchAccount *account = batch_find(batch, query_int64(row, 1, 0));
+
+		if (account->added == NULL)
+			account->added = palloc(sizeof(AddedLine) * (count - row));
+		account->added[account->nadded++] = (AddedLine)
+		{
+			.item_id = query_int64(row, 2, 0), .kind = kind_named(query_text(row, 3)), .ordinal = query_int64(row, 4, 0),
+				.start = query_int64(row, 5, 0), .invoice_id = query_int64(row, 6, 0),
+				.line_no = DatumGetInt32(query_value(row, 7)), .holds = query_amount(row, 8, account->terms.minor_units)
+		};
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* round(value x part / whole), of either sign. */
+static int64
+share_of(int64 value, int64 part, int64 whole)
+{
+	int64		share = amount_prorate(num_from_int(value < 0 ? -value : value), part, whole, 0);
+
+	return value < 0 ? -share : share;
+}
+
+/*
+ * Cuts an amount off a correction that gives back: a correction of the added
+ * line, after which the live row stands as before but for that amount.
+ */
+static Delta
+cut_off(Delta *delta, const AddedLine *added, int64 amount)
+{
+	LiveCharge *live = palloc(sizeof(LiveCharge));
+	int64		whole = -delta->money.amount;
+	Delta		part = *delta;
+
+	*live = *delta->live;
+	live->origin_invoice = added->invoice_id;
+	live->origin_line = added->line_no;
+	part.live = live;
+	part.money.amount = -amount;
+	part.money.discount = share_of(delta->money.discount, amount, whole);
+	part.money.increment = share_of(delta->money.increment, amount, whole);
+	part.money.gross = part.money.amount + part.money.discount - part.money.increment;
+	part.document_discount = 0;
+	part.quantity = NULL;
+	delta->money = money_sub(delta->money, part.money);
+	return part;
+}
+
+/* Notes that a line gave an amount back; it may have charged several ranges. */
+static void
+note_given(BatchAccount *account, const AddedLine *line, int64 amount)
+{
+	for (int i = 0; i < account->nadded; i++)
+		if (account->added[i].invoice_id == line->invoice_id && account->added[i].line_no == line->line_no &&
+			&account->added[i] != line)
+			account->added[i].holds -= amount;
+}
+
+static bool
+charged_further(const AddedLine *added, const Delta *delta)
+{
+	return added->holds > 0 && added->item_id == delta->item_id && added->kind == delta->kind &&
+		added->ordinal == delta->ordinal && added->start == delta->live->start;
+}
+
+/*
+ * Splits a correction that gives back; returns the number of parts, the last of
+ * which is what the line gives back that charged the range first, unless that is
+ * nothing.  A share of document discounts comes back with that line, which has it.
+ */
+static int
+split_correction(BatchAccount *account, const Delta *delta, Delta *parts)
+{
+	Delta		rest = *delta;
+	int64		left = -delta->money.amount + delta->document_discount;
+	int			count = 0;
+
+	for (int i = 0; i < account->nadded && left > 0; i++)
+	{
+		AddedLine  *added = &account->added[i];
+		int64		amount = Min(left, added->holds);
+
+		if (!charged_further(added, delta))
+			continue;
+		parts[count++] = cut_off(&rest, added, amount);
+		added->holds -= amount;
+		note_given(account, added, amount);
+		left -= amount;
+	}
+	if (count == 0 || rest.money.amount != 0 || rest.money.gross != 0 || rest.document_discount != 0)
+		parts[count++] = rest;
+	parts[count - 1].quantity = delta->quantity;
+	return count;
+}
+
+/* The row of a correction that revises what begins where its live row does. */
+static const ChargeRow *
+revising_row(const Delta *delta)
+{
+	for (int i = 0; i < delta->nrows; i++)
+		if (delta->rows[i].start == delta->live->start)
+			return &delta->rows[i];
+	elog(ERROR, "a correction without a revision");
+}
+
+/* Makes room for more revisions of what the row begins with. */
+static void
+shift_revisions(DeltaList *list, const Delta *delta, const ChargeRow *from, int more)
+{
+	TimestampTz start = from->start;
+	int			revision = from->revision;
+
+	for (int i = 0; i < list->count; i++)
+	{
+		const Delta *other = &list->deltas[i];
+
+		if (other->item_id != delta->item_id || other->kind != delta->kind || other->ordinal != delta->ordinal)
+			continue;
+		for (int k = 0; k < other->nrows; k++)
+			if (other->rows[k].start == start && other->rows[k].revision >= revision)
+				other->rows[k].revision += more;
+	}
+}
+
+/* Gives each part but the last, which keeps the rows, the row that is live after it. */
+static void
+number_parts(DeltaList *list, const Delta *delta, Delta *parts, int count)
+{
+	const LiveCharge *live = delta->live;
+	const ChargeRow *revising = revising_row(delta);
+	Money		money = live->money;
+	int			revision = revising->revision;
+
+	for (int i = 0; i < count - 1; i++)
+	{
+		ChargeRow  *row = palloc(sizeof(ChargeRow));
+
+		money = money_add(money, parts[i].money);
+		*row = (ChargeRow)
+		{
+			.start = live->start, .end = live->end, .revision = revision + i, .money = money,
+				.document_discount = live->document_discount, .granted = revising->granted,
+				.quantity = live->quantity, .price = live->price
+		};
+		parts[i].rows = row;
+		parts[i].nrows = 1;
+	}
+	shift_revisions(list, delta, revising, count - 1);
+}
+
+/* Splits the account's corrections to the lines that they give back. */
+void
+split_corrections(BatchAccount *account)
+{
+	DeltaList  *list = &account->deltas;
+	Delta	   *deltas;
+	int			count = 0;
+
+	if (account->nadded == 0)
+		return;
+	deltas = palloc(sizeof(Delta) * (list->count * (account->nadded + 1)));
+	for (int i = 0; i < list->count; i++)
+	{
+		const Delta *delta = &list->deltas[i];
+		int			parts = 1;
+
+		if (delta->correction && delta->money.amount < 0)
+			parts = split_correction(account, delta, deltas + count);
+		else
+			deltas[count] = *delta;
+		if (parts > 1)
+			number_parts(list, delta, deltas + count, parts);
+		count += parts;
+	}
+	list->deltas = deltas;
+	list->count = list->capacity = count;
+}

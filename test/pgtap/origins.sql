@@ -82,5 +82,5 @@ SELECT is_empty('SELECT * FROM overdrawn', 'nor is one in random lives');
 SELECT is((SELECT count(*) FROM failure), 0::bigint, 'which end as if billed once');
 SELECT diag(format('life %s: %s: %s', life, what, left(detail, 300))) FROM failure ORDER BY life LIMIT 5;
 SELECT cmp_ok((SELECT count(DISTINCT l.account_id) FROM billing.invoice_line l JOIN billing.invoice_line o ON o.account_id = l.account_id AND o.invoice_id = l.corrects_invoice_id
-                  AND o.line_no = l.corrects_line_no AND o.nature = 'correction'), '>', 4::bigint, 'the lives had ranges charged further and given back');
+                  AND o.line_no = l.corrects_line_no AND o.nature = 'correction'), '>', 0::bigint, 'the lives had ranges charged further and given back');
 SELECT * FROM finish();

@@ -134,6 +134,8 @@ COMMENT ON FUNCTION billing_internal.plan_verb(bigint, jsonb) IS 'the plan of a 
 
 CREATE FUNCTION billing_internal.plan_change(subscription_id bigint, change jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    edits jsonb;
 BEGIN
     IF jsonb_typeof(change) <> 'object' OR jsonb_typeof(change->'verb') IS DISTINCT FROM 'string' THEN
         PERFORM billing_internal.fail('invalid_argument', 'a change must be an object with the key "verb"',
@@ -145,7 +147,9 @@ BEGIN
     IF change->>'subscription_id' <> subscription_id::text THEN
         PERFORM billing_internal.fail('invalid_argument', format('the change names another subscription than %s', subscription_id));
     END IF;
-    RETURN billing_internal.plan_verb(subscription_id, change);
+    edits := billing_internal.plan_verb(subscription_id, change);
+    PERFORM billing_internal.checked_history(subscription_id, billing_internal.timeline(subscription_id, edits), billing_internal.decided_at(change, edits));
+    RETURN edits;
 END $$;
 COMMENT ON FUNCTION billing_internal.plan_change(bigint, jsonb) IS
     'the plan of a change given as {"verb": ..., its arguments}, for previews; unknown verbs and keys are errors';
@@ -209,6 +213,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.write_rows(jsonb) IS 'writes the rows of a plan over those that have their keys';
 
+CREATE FUNCTION billing_internal.decided_at(change jsonb, edits jsonb) RETURNS timestamptz
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN $1->>'verb' IN ('activate_subscription', 'fail_subscription') THEN ($2->>'effective_at')::timestamptz END
+$$;
+COMMENT ON FUNCTION billing_internal.decided_at(jsonb, jsonb) IS 'when a change says what becomes of a subscription that waits for its first payment';
+
 -- The one writer of plans; the account is locked and the plan is of now.
 CREATE FUNCTION billing_internal.commit_change(subscription_id bigint, change jsonb, edits jsonb) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -223,8 +233,7 @@ BEGIN
     VALUES (account, billing_internal.next_id(account, ids + 1) + ids, subscription_id, change->>'verb', now(),
             (edits->>'effective_at')::timestamptz, arguments, change->>'reason', planned, there);
     PERFORM billing_internal.write_rows(edits);
-    PERFORM billing_internal.write_states(subscription_id,
-        CASE WHEN change->>'verb' IN ('activate_subscription', 'fail_subscription') THEN (edits->>'effective_at')::timestamptz END);
+    PERFORM billing_internal.write_states(subscription_id, billing_internal.decided_at(change, edits));
     PERFORM billing_internal.timeline_changed(account, (edits->>'changed_from')::timestamptz, true);
 END $$;
 COMMENT ON FUNCTION billing_internal.commit_change(bigint, jsonb, jsonb) IS 'writes a plan, remembers what it changed and makes the account due';

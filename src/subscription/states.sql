@@ -75,17 +75,14 @@ END $$;
 COMMENT ON FUNCTION billing_internal.whole_history(jsonb, timestamptz) IS
     'states of a subscription as its timeline says; decided_at: when a call said what became of a pending one';
 
--- The one place where states are checked and written.
-CREATE FUNCTION billing_internal.write_states(subscription_id bigint, decided_at timestamptz DEFAULT NULL, timeline jsonb DEFAULT NULL) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- The one place where states are checked.
+CREATE FUNCTION billing_internal.checked_history(subscription_id bigint, timeline jsonb, decided_at timestamptz, OUT instants timestamptz[], OUT states text[])
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    account CONSTANT bigint := subscription_id >> 24;
-    instants timestamptz[];
-    states text[];
     wrong record;
 BEGIN
     SELECT array_agg(h.valid_from ORDER BY h.valid_from), array_agg(h.state ORDER BY h.valid_from) INTO instants, states
-      FROM billing_internal.whole_history(coalesce(timeline, billing_internal.timeline(subscription_id)), decided_at) h;
+      FROM billing_internal.whole_history(timeline, decided_at) h;
     SELECT x.* INTO wrong FROM (SELECT u.at, u.state, coalesce(lag(u.state) OVER (ORDER BY u.at), 'new') AS before FROM unnest(instants, states) u (at, state)) x
      WHERE NOT EXISTS (SELECT FROM billing.state_transition t WHERE t.from_state = x.before AND t.to_state = x.state) ORDER BY x.at LIMIT 1;
     IF FOUND THEN
@@ -93,6 +90,20 @@ BEGIN
             format('subscription %s cannot become %s at %s, since it is %s', subscription_id, wrong.state, wrong.at, wrong.before), NULL,
             'See billing.subscription_state for its states.');
     END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.checked_history(bigint, jsonb, timestamptz) IS
+    'states of a subscription as its timeline says, or wrong_subscription_state where one may not follow the other';
+
+-- The one place where they are written.
+CREATE FUNCTION billing_internal.write_states(subscription_id bigint, decided_at timestamptz DEFAULT NULL, timeline jsonb DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    account CONSTANT bigint := subscription_id >> 24;
+    instants timestamptz[];
+    states text[];
+BEGIN
+    SELECT h.instants, h.states INTO instants, states
+      FROM billing_internal.checked_history(subscription_id, coalesce(timeline, billing_internal.timeline(subscription_id)), decided_at) h;
     IF timeline IS NULL THEN
         DELETE FROM billing.subscription_state x WHERE x.account_id = account AND x.subscription_id = write_states.subscription_id
            AND NOT EXISTS (SELECT FROM unnest(instants, states) u (at, state) WHERE u.at = x.valid_from AND u.state = x.state);

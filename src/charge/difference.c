@@ -88,7 +88,7 @@ is_untouched(const SubscriptionItem *item, const LiveCharge *live, const Window 
 		return false;
 	if (has_range(live->kind))
 		return item->calendar->version == live->version &&
-			schedule_start(&item->schedule, live->period_no + 1) <= window->recompute_from;
+			Max(schedule_start(&item->schedule, live->period_no + 1), live->end) <= window->recompute_from;
 	once_pieces(item, &pieces);
 	for (int i = 0; i < pieces.count; i++)
 		if (pieces.pieces[i].ordinal == live->ordinal)

@@ -114,6 +114,17 @@ with_any_regular(const SubscriptionItem *item, TimestampTz from)
 	return next == DT_NOEND ? from : next;
 }
 
+/* Does the piece belong to a first period that is joined to the next? */
+static bool
+piece_is_joined(const Piece *piece)
+{
+	Period		period = {
+		.start = piece->period_start, .end = piece->period_end, .from = piece->cut_start, .to = piece->cut_end
+	};
+
+	return period_is_joined(piece->item, &period);
+}
+
 /* What belongs to a first period that is joined to the next: with the next one's regular charge. */
 static TimestampTz
 joined_due(const Piece *piece)
@@ -133,11 +144,8 @@ TimestampTz
 piece_due(const Piece *piece)
 {
 	const SubscriptionItem *item = piece->item;
-	Period		period = {
-		.start = piece->period_start, .end = piece->period_end, .from = piece->cut_start, .to = piece->cut_end
-	};
 
-	if (period_is_joined(item, &period))
+	if (piece_is_joined(piece))
 		return joined_due(piece);
 	if (!item->price->advance)
 		return piece->end == piece->cut_end ? piece->cut_end : with_next_regular(item, piece->end);
@@ -146,10 +154,20 @@ piece_due(const Piece *piece)
 	return with_next_regular(item, piece->since);
 }
 
+/* The end of the cycle to which a piece of a one-time item belongs. */
+static TimestampTz
+cycle_end(const Piece *piece)
+{
+	const Schedule *cycles = &piece->item->calendar->cycles;
+
+	return schedule_start(cycles, schedule_period_at(cycles, piece_cycle_start(piece)) + 1);
+}
+
 /*
- * Edits after that instant leave the piece alone.  Where it waits for a
- * regular charge that an item's end or an interruption may take away, they may
- * still move that within a month; where none was left, ever.
+ * Edits after that instant leave the piece alone: its period is over, and the
+ * cycle whose discounts it has, or the period to which it is joined.  Where it
+ * waits for a regular charge that an item's end or an interruption may take
+ * away, they may still move that within a month; where none was left, ever.
  */
 TimestampTz
 piece_latest(const Piece *piece)
@@ -157,6 +175,10 @@ piece_latest(const Piece *piece)
 	const SubscriptionItem *item = piece->item;
 	TimestampTz latest = Max(piece->period_end, piece->due);
 
+	if (!has_periods(item) && piece->kind != KIND_INSTALMENT)
+		latest = Max(latest, cycle_end(piece));
+	else if (has_periods(item) && piece_is_joined(piece))
+		latest = Max(latest, schedule_start(&item->schedule, piece->period_no + 2));
 	if (!has_periods(item) && piece->kind != KIND_INSTALMENT && !item->own_invoice)
 	{
 		if (piece->kind != KIND_ONE_OFF && piece->due == item->start)

@@ -13,16 +13,12 @@ SET timezone = 'UTC';
 SELECT no_plan();
 
 \ir include/life_catalog.psql
-\set ON_ERROR_STOP off
 \ir include/life_plans.psql
-\set ON_ERROR_STOP on
 \ir include/life_verbs.psql
 \ir include/life_play.psql
 \ir include/life_draw.psql
 \ir include/life_compare.psql
 \ir include/life_loop.psql
-
-DELETE FROM verb v WHERE NOT EXISTS (SELECT FROM pg_proc p WHERE p.proname = v.call AND p.pronamespace = 'billing'::regnamespace);
 
 DO $$
 DECLARE
@@ -42,9 +38,8 @@ SELECT count_prices();
 
 SELECT is((SELECT count(*) FROM failure), 0::bigint, format('%s random lives end as if billed once', (SELECT count(*) FROM lives)));
 SELECT diag(format('life %s: %s: %s', life, what, left(detail, 300))) FROM failure ORDER BY life LIMIT 15;
-SELECT diag(reduced(life)) FROM (SELECT DISTINCT life FROM failure WHERE what NOT LIKE 'error %' ORDER BY 1 LIMIT 2) x;
+SELECT diag(reduced(life)) FROM (SELECT DISTINCT life FROM failure WHERE what NOT LIKE 'error %' ORDER BY 1 LIMIT 6) x;
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound, every charge computed again');
 SELECT diag(string_agg(format('%s %s', what, times), ', ' ORDER BY what)) FROM seen;
-SELECT ok(EXISTS (SELECT FROM seen WHERE what = 'did ' || name), 'the generator made: ' || name) FROM verb
- WHERE EXISTS (SELECT FROM seen WHERE what = 'refused ' || name AND times > 10) ORDER BY name;
+SELECT ok(EXISTS (SELECT FROM seen WHERE what = 'did ' || name), 'the generator made: ' || name) FROM verb ORDER BY name;
 SELECT * FROM finish();

@@ -184,6 +184,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.item_of(jsonb, jsonb) IS 'the item that a change names, or unknown_item';
 
+-- What is charged once is taken back, whenever that was to be.
 CREATE FUNCTION billing_internal.plan_end_item(subscription_id bigint, change jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -193,7 +194,10 @@ DECLARE
     i billing.subscription_item;
 BEGIN
     i := jsonb_populate_record(NULL::billing.subscription_item, billing_internal.item_of(timeline, change));
-    IF at < i.start_at OR at > least(i.end_at, (timeline->'subscription'->0->>'end_at')::timestamptz)
+    IF i.kind IN ('one_off', 'setup', 'event') AND i.end_at IS NULL THEN
+        i.end_at := i.start_at;
+        RETURN billing_internal.with_row(billing_internal.new_edits(i.id, i.start_at), 'subscription_item', to_jsonb(i));
+    ELSIF at < i.start_at OR at > least(i.end_at, (timeline->'subscription'->0->>'end_at')::timestamptz)
        OR interrupted @> at AND interrupted @> (at - interval '1 microsecond') THEN
         PERFORM billing_internal.fail('wrong_subscription_state', format('item %s is not live at %s', i.id, at));
     END IF;
@@ -206,7 +210,7 @@ CREATE FUNCTION billing.end_item(item_id bigint, effective_at timestamptz DEFAUL
     invoice_now boolean DEFAULT false, reason text DEFAULT NULL, idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
 COMMENT ON FUNCTION billing.end_item(bigint, timestamptz, boolean, boolean, text, text) IS
-    'ends an item of a subscription; what was charged beyond is given back; returns the item''s id';
+    'ends an item of a subscription, or takes back one that is charged once; what was charged beyond is given back; returns the item''s id';
 CREATE FUNCTION billing_internal.end_item(item_id bigint, effective_at timestamptz, at_period_end boolean,
     invoice_now boolean, reason text, idempotency_key text)
     RETURNS bigint LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$

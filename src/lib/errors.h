@@ -51,7 +51,7 @@
 	X(INVALID_ARGUMENT, 208, "invalid_argument", "an argument has a value that the call does not know", "see the detail for the values it takes") \
 	X(IDEMPOTENCY_CONFLICT, 301, "idempotency_conflict", "the idempotency or event key was used before with other arguments", "use a new key for a new act") \
 	X(USAGE_OUTSIDE_SUBSCRIPTION, 302, "usage_outside_subscription", "the moment of use lies outside the subscription's life", "correct the moment or the subscription") \
-	X(WRONG_SUBSCRIPTION_STATE, 303, "wrong_subscription_state", "the subscription or item is not live at the instant, or is canceled already", "see billing.subscription for its dates") \
+	X(WRONG_SUBSCRIPTION_STATE, 303, "wrong_subscription_state", "the subscription or item is at the instant in no state that allows this, or a later change stands in the way", "see billing.subscription_state and billing.pending_changes()") \
 	X(CHANGE_IN_EFFECT, 304, "change_in_effect", "the change took effect, was withdrawn, or what it changed was changed since", "make another change") \
 	X(COUPON_NOT_REDEEMABLE, 305, "coupon_not_redeemable", "the coupon is archived, not valid at the instant, in another currency, used up or does not fit", "see the detail") \
 	X(DISCOUNT_ENDED, 306, "discount_ended", "the discount or minimum ended before the instant", "see billing.discount and billing.minimum for its dates") \

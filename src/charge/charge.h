@@ -141,6 +141,8 @@ extern TimestampTz piece_latest(const Piece *piece);
 extern TimestampTz correction_due(const Subscription *sub, const Window *window);
 
 /* pieces.c */
+extern void item_pieces(const SubscriptionItem *item, const Window *window, PieceList *period,
+						PieceList *list);
 extern void subscription_pieces(const Subscription *sub, const Window *window, PieceList *list);
 extern TimestampTz subscription_next_due(const Subscription *sub, TimestampTz after);
 extern void piece_list_add(PieceList *list, const Piece *piece);
@@ -155,7 +157,8 @@ extern void once_pieces(const SubscriptionItem *item, PieceList *list);
 
 /* cycles.c */
 extern void discounted_pieces(const Subscription *sub, const Window *window, PieceList *list);
-extern void discount_list(PieceList *list);
+extern void adjust_pieces(const Subscription *subs, int nsubs, const Window *window, int minor_units,
+						  PieceList *list);
 
 /* stretches.c */
 extern bool same_numeric(Numeric a, Numeric b);

@@ -40,11 +40,20 @@ goes_on(const LiveCharge *live, const Piece *piece)
 	return piece->price->aggregation != AGGREGATE_NONE && piece->end > live->end;
 }
 
+/* Minimums have no price of the catalogue; they are told apart by their tax. */
+static bool
+same_price(const LiveCharge *live, const Piece *piece)
+{
+	if (piece->kind != KIND_MINIMUM)
+		return live->price == piece->price;
+	return strcmp(live->price->tax, piece->price->tax) == 0 && live->price->tax_inclusive == piece->price->tax_inclusive;
+}
+
 /* Does the piece continue what the live row charged? */
 static bool
 keeps(const LiveCharge *live, const Piece *piece)
 {
-	if (live->price != piece->price)
+	if (!same_price(live, piece))
 		return false;
 	if (has_range(piece->kind) && (piece->start >= live->end || piece->end <= live->start))
 		return false;
@@ -255,7 +264,7 @@ is_known(const Key *key, const Piece *piece)
 		const LiveCharge *live = &key->known[i];
 
 		if (live->item_id == piece->item->id && live->kind == piece->kind && live->start == piece->start &&
-			(has_range(live->kind) || live->ordinal == piece->ordinal))
+			(counts_ranges(live->kind) || live->ordinal == piece->ordinal))
 			return true;
 	}
 	return false;
@@ -276,6 +285,8 @@ charge_piece(Key *key, const Piece *piece, DeltaList *list)
 		list->postponed = list->postponed || is_known(key, piece);
 		return;
 	}
+	if (piece->kind == KIND_MINIMUM && piece->money.amount == 0)
+		return;
 	if (piece->accrued && key->window->accrue == ACCRUE_USAGE && piece->money.amount == 0)
 		return;
 	note_early(key, piece, list);
@@ -380,6 +391,19 @@ keep_granted(Key *key, DeltaList *list)
 	}
 }
 
+/* Is a minimum's period charged under another key, since the tax classes that it completes were others? */
+static bool
+has_moved(const Key *key)
+{
+	if (key->npieces == 0 || key->pieces[0].kind != KIND_MINIMUM)
+		return false;
+	for (int i = 0; i < key->nknown; i++)
+		if (key->known[i].kind == KIND_MINIMUM && key->known[i].subscription_id == key->sub->id &&
+			key->known[i].start == key->pieces[0].start && !is_nothing(&key->known[i]))
+			return true;
+	return false;
+}
+
 /*
  * Adds the differences of a key, due or not; their revisions are numbered
  * later.
@@ -388,6 +412,7 @@ void
 compare_key(Key *key, DeltaList *list)
 {
 	key->kept = palloc0(sizeof(bool) * Max(key->npieces, 1));
+	key->charged = has_moved(key);
 	for (int i = 0; i < key->nlive; i++)
 		key->charged = key->charged || !is_nothing(&key->live[i]);
 	if (key->charged)

@@ -3,13 +3,14 @@
  *		The pieces of whole cycles, where amounts depend on them.
  *
  * doc/rules.md 5.  Pure.  A fixed discount is used up over the pieces of a cycle,
- * so a piece in the window is rated among all of its cycle, and where an edit
- * touches one of them all of them are compared.  The others are context: they
+ * and a minimum completes those of its period, so a piece in the window is rated
+ * among all of these, and where an edit touches one of them all are compared.  The others are context: they
  * are rated and discounted, but neither compared nor charged.
  */
 #include "postgres.h"
 
 #include "charge/discount.h"
+#include "charge/minimum.h"
 
 /* Do amounts of the subscription depend on whole cycles? */
 bool
@@ -18,7 +19,7 @@ needs_whole_cycles(const Subscription *sub)
 	for (int i = 0; i < sub->ndiscounts; i++)
 		if (sub->discounts[i].percent == NULL)
 			return true;
-	return false;
+	return sub->nminimums > 0;
 }
 
 /* Sets the cycles of pieces; the earliest, DT_NOEND where there is no piece. */
@@ -49,7 +50,7 @@ goes_with_others(const Piece *piece, const Piece *pieces, int count, const Windo
 			piece_latest(other) > window->recompute_from)
 			return true;
 	}
-	return false;
+	return minimums_reach(piece->item->subscription, piece->cycle, window->recompute_from);
 }
 
 /* Adds all pieces of the cycles that have one in the window; those that only help to rate are context. */
@@ -58,14 +59,15 @@ add_cycles(const Subscription *sub, const Window *window, PieceList *list)
 {
 	PieceList	pieces = {0};
 	Window		wide = *window;
+	TimestampTz low;
 	int			first = list->count;
 	bool		edited = window->recompute_from < DT_NOEND;
 
 	subscription_pieces(sub, window, &pieces);
-	wide.recompute_from = Min(window->recompute_from, earliest_cycle(&pieces));
-	if (pieces.count == 0)
+	low = minimums_from(sub, window, earliest_cycle(&pieces));
+	if (low == DT_NOEND)
 		return;
-	pfree(pieces.pieces);
+	wide.recompute_from = Min(window->recompute_from, low);
 	subscription_pieces(sub, &wide, list);
 	for (int i = first; i < list->count; i++)
 		list->pieces[i].cycle = piece_cycle(&list->pieces[i]);
@@ -88,25 +90,37 @@ discounted_pieces(const Subscription *sub, const Window *window, PieceList *list
 		subscription_pieces(sub, window, list);
 }
 
-/* Discounts the rated pieces of an account, which stand together by subscription; leaves context out. */
-void
-discount_list(PieceList *list)
+/* Discounts and minimums of one subscription, whose pieces are all of the list. */
+static void
+adjust(const Subscription *sub, const Window *window, int minor_units, PieceList *list)
 {
-	Piece	  **pieces = palloc(sizeof(Piece *) * Max(list->count, 1));
-	int			count = 0;
+	discount_pieces(sub, DISCOUNT_OF_ITEM, list);
+	minimum_pieces(sub, MINIMUM_OF_ITEM, window, minor_units, list);
+	discount_pieces(sub, DISCOUNT_OF_SUBSCRIPTION, list);
+	minimum_pieces(sub, MINIMUM_OF_SUBSCRIPTION, window, minor_units, list);
+}
 
-	for (int first = 0, next; first < list->count; first = next)
+/*
+ * Discounts the rated pieces of an account, which stand together by
+ * subscription, adds what minimums miss and leaves context out.
+ */
+void
+adjust_pieces(const Subscription *subs, int nsubs, const Window *window, int minor_units, PieceList *list)
+{
+	PieceList	adjusted = {0};
+	PieceList	pieces = {0};
+	int			next = 0;
+
+	for (int s = 0; s < nsubs; s++)
 	{
-		const Subscription *sub = list->pieces[first].item->subscription;
-
-		for (next = first; next < list->count && list->pieces[next].item->subscription == sub; next++)
-			pieces[next - first] = &list->pieces[next];
-		if (sub->ndiscounts > 0)
-			discount_pieces(sub, pieces, next - first);
+		pieces.count = 0;
+		while (next < list->count && list->pieces[next].item->subscription == &subs[s])
+			piece_list_add(&pieces, &list->pieces[next++]);
+		if (subs[s].ndiscounts > 0 || subs[s].nminimums > 0)
+			adjust(&subs[s], window, minor_units, &pieces);
+		for (int i = 0; i < pieces.count; i++)
+			if (!pieces.pieces[i].context)
+				piece_list_add(&adjusted, &pieces.pieces[i]);
 	}
-	pfree(pieces);
-	for (int i = 0; i < list->count; i++)
-		if (!list->pieces[i].context)
-			list->pieces[count++] = list->pieces[i];
-	list->count = count;
+	*list = adjusted;
 }

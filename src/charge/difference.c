@@ -25,14 +25,14 @@ bool
 same_key(const LiveCharge *live, const Piece *piece)
 {
 	return live->item_id == piece->item->id && live->kind == piece->kind &&
-		(has_range(live->kind) || live->ordinal == piece->ordinal) &&
+		(counts_ranges(live->kind) || live->ordinal == piece->ordinal) &&
 		live->period_no == piece->period_no && live->version == piece_version(piece);
 }
 
 static bool
 same_live_key(const LiveCharge *a, const LiveCharge *b)
 {
-	return a->item_id == b->item_id && a->kind == b->kind && (has_range(a->kind) || a->ordinal == b->ordinal) &&
+	return a->item_id == b->item_id && a->kind == b->kind && (counts_ranges(a->kind) || a->ordinal == b->ordinal) &&
 		a->period_no == b->period_no && a->version == b->version;
 }
 
@@ -78,12 +78,32 @@ find_item(const Subscription *sub, const LiveCharge *live)
 	return item;
 }
 
+/* Does a minimum's period lie before what is compared? */
+static bool
+is_old_minimum(const Subscription *sub, const LiveCharge *live, const Window *window)
+{
+	for (int i = 0; i < sub->nminimums; i++)
+	{
+		const Minimum *minimum = &sub->minimums[i];
+
+		if (live->ordinal != minimum->id && (minimum->longer || minimum->item_id != 0 || live->ordinal != sub->id))
+			continue;
+		for (int s = 0; s < minimum->nsegments; s++)
+			if (minimum->segments[s].calendar->version == live->version &&
+				schedule_start(&minimum->segments[s].schedule, live->period_no + 1) <= window->recompute_from)
+				return true;
+	}
+	return false;
+}
+
 /* Does the timeline still know what a live row charges, only too old to be compared? */
 static bool
-is_untouched(const SubscriptionItem *item, const LiveCharge *live, const Window *window)
+is_untouched(const Subscription *sub, const SubscriptionItem *item, const LiveCharge *live, const Window *window)
 {
 	PieceList	pieces = {0};
 
+	if (live->kind == KIND_MINIMUM)
+		return is_old_minimum(sub, live, window);
 	if (item == NULL)
 		return false;
 	if (has_range(live->kind))
@@ -111,7 +131,7 @@ give_up_rest(const Subscription *subs, int nsubs, const Window *window, const Li
 		if (taken[i] || key.sub == NULL || is_nothing(&live[i]))
 			continue;
 		key.item = find_item(key.sub, &live[i]);
-		if (is_untouched(key.item, &live[i], window))
+		if (is_untouched(key.sub, key.item, &live[i], window))
 			continue;
 		collect_live(&key, NULL, &live[i], taken);
 		compare_key(&key, list);

@@ -31,6 +31,13 @@ has_range(ChargeKind kind)
 	return kind == KIND_RECURRING || kind == KIND_USAGE || kind == KIND_MINIMUM;
 }
 
+/* Does its ordinal only count ranges that begin at one instant? */
+static inline bool
+counts_ranges(ChargeKind kind)
+{
+	return kind == KIND_RECURRING || kind == KIND_USAGE;
+}
+
 static inline bool
 is_nothing(const LiveCharge *live)
 {

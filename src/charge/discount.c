@@ -124,24 +124,28 @@ fill_purses(const Subscription *sub, Purse *purses)
 }
 
 /*
- * Sets the discounts and increments of rated pieces of a subscription; of one
- * with fixed amounts these are all pieces of their cycles.  Puts the pieces in
- * order of cycle and due instant.
+ * Sets the discounts and increments of one level of a subscription's rated
+ * pieces, which are all of the list; where there are fixed amounts, all pieces
+ * of their cycles.
  */
 void
-discount_pieces(const Subscription *sub, Piece **pieces, int count)
+discount_pieces(const Subscription *sub, DiscountLevel level, PieceList *list)
 {
 	Purse	   *purses = palloc(sizeof(Purse) * Max(sub->ndiscounts, 1));
+	Piece	  **pieces = palloc(sizeof(Piece *) * Max(list->count, 1));
 
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < list->count; i++)
+	{
+		pieces[i] = &list->pieces[i];
 		pieces[i]->cycle = piece_cycle(pieces[i]);
-	qsort(pieces, count, sizeof(Piece *), compare_pieces);
-	for (int i = 0; i < count; i++)
+	}
+	qsort(pieces, list->count, sizeof(Piece *), compare_pieces);
+	for (int i = 0; i < list->count && sub->ndiscounts > 0; i++)
 	{
 		if (i == 0 || pieces[i]->cycle != pieces[i - 1]->cycle)
 			fill_purses(sub, purses);
-		discount_level(pieces[i], purses, sub->ndiscounts, true);
-		discount_level(pieces[i], purses, sub->ndiscounts, false);
+		discount_level(pieces[i], purses, sub->ndiscounts, level == DISCOUNT_OF_ITEM);
 	}
 	pfree(purses);
+	pfree(pieces);
 }

@@ -14,7 +14,7 @@
 bool
 has_periods(const SubscriptionItem *item)
 {
-	return item->kind == KIND_RECURRING || item->kind == KIND_USAGE;
+	return item->kind == KIND_RECURRING || item->kind == KIND_USAGE || item->kind == KIND_MINIMUM;
 }
 
 /*

@@ -127,7 +127,7 @@ add_period(const PieceList *period, const Window *window, PieceList *list)
 }
 
 /* Adds the pieces of an item's periods in the window.  period is scratch. */
-static void
+void
 item_pieces(const SubscriptionItem *item, const Window *window, PieceList *period, PieceList *list)
 {
 	if (item->from > window->horizon || item->from >= item->to)
@@ -216,6 +216,13 @@ subscription_next_due(const Subscription *sub, TimestampTz after)
 
 		next = Min(next, due);
 	}
+	for (int i = 0; i < sub->nminimums; i++)
+		for (int s = 0; s < sub->minimums[i].nsegments; s++)
+		{
+			TimestampTz due = item_next_due(&sub->minimums[i].segments[s], after, &pieces);
+
+			next = Min(next, due);
+		}
 	if (pieces.pieces != NULL)
 		pfree(pieces.pieces);
 	return next;

@@ -105,7 +105,7 @@ number_row(DeltaList *list, const LiveCharge *live, int nlive, Delta *delta, Cha
 {
 	Chain		chain = chain_at(list, live, nlive, delta, delta->ordinal, row->start);
 
-	while (!delta->correction && has_range(delta->kind) && !chain.nothing)
+	while (!delta->correction && counts_ranges(delta->kind) && !chain.nothing)
 		chain = chain_at(list, live, nlive, delta, ++delta->ordinal, row->start);
 	row->revision = chain.revision + 1;
 	row->granted = chain.granted;

@@ -12,8 +12,8 @@ CREATE TABLE IF NOT EXISTS billing.charge ( -- memory of what was charged: revis
     amount numeric NOT NULL, -- what is still charged, in the price's terms (with tax where tax_inclusive)
     granted numeric NOT NULL DEFAULT 0, -- of it given back by people, for ever
     quantity numeric, -- quantity rated
-    price text NOT NULL, -- price rated
-    price_version int NOT NULL, -- version of its scheme
+    price text, -- price rated; null: a minimum has none
+    price_version int, -- version of its scheme
     invoice_id bigint NOT NULL, -- document that carried this revision
     line_no int NOT NULL, -- its line
     gross_amount numeric, -- of amount before discounts and increments; null: amount
@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS billing.charge ( -- memory of what was charged: revis
     document_discount numeric, -- share of the document's discounts still given; null: nothing
     scheme jsonb, -- scheme of this customer instead of the price's
     CONSTRAINT charge_key PRIMARY KEY (account_id, item_id, kind, period_start, ordinal, revision),
+    CONSTRAINT charge_price_check CHECK ((kind = 'minimum') = (price IS NULL) AND (price IS NULL) = (price_version IS NULL)),
     CONSTRAINT charge_range_check CHECK (period_end >= period_start),
     CONSTRAINT charge_nothing_check CHECK (period_end > period_start OR amount = 0)
 );

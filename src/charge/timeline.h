@@ -159,6 +159,22 @@ typedef struct SubscriptionItem
 	int			ninstalments;
 } SubscriptionItem;
 
+/* A least amount of the charges of an item or a subscription in each of its periods. */
+typedef struct Minimum
+{
+	int64		id;
+	int64		item_id;		/* 0: of the subscription */
+	bool		longer;			/* has periods of its own, not the cycles or the item's */
+	int64		amount;			/* of a whole period, minor units */
+	bool		prorated;		/* shrinks with the days of service */
+	char	   *tax;			/* NULL: as what it completes */
+	TimestampTz from;			/* periods that start from then on ... */
+	TimestampTz to;				/* ... and before then */
+	SubscriptionItem *segments; /* its periods, as if it were an item, once for each version of the
+								 * calendar */
+	int			nsegments;
+} Minimum;
+
 struct Subscription
 {
 	int64		id;
@@ -172,6 +188,8 @@ struct Subscription
 	int			nplans;
 	Discount   *discounts;		/* of its lines, by id */
 	int			ndiscounts;
+	Minimum    *minimums;		/* those of items first, then the shorter first */
+	int			nminimums;
 	SubscriptionItem *items;	/* by id, then by calendar */
 	int			nitems;
 };

@@ -115,6 +115,8 @@ set_rating(Row *row, const DocumentLine *line)
 	Numeric		unit_amount,
 				base_quantity;
 
+	if (piece->kind == KIND_MINIMUM)
+		return;
 	set_numeric(row, LINE_quantity, piece->quantity);
 	if (piece->kind == KIND_INSTALMENT)
 	{
@@ -160,12 +162,14 @@ line_row(const AccountTerms *terms, const Document *document, int line_no, Datum
 	set(&row, LINE_line_no, Int32GetDatum(line_no));
 	set_text(&row, LINE_nature, delta->correction ? "correction" : "charge");
 	set(&row, LINE_subscription_id, Int64GetDatum(line->subscription_id));
-	set(&row, LINE_item_id, Int64GetDatum(line->item_id));
+	if (line->item_id != 0)
+		set(&row, LINE_item_id, Int64GetDatum(line->item_id));
 	set_text(&row, LINE_kind, kind_name(delta->kind));
 	set(&row, LINE_schedule_version, Int32GetDatum(delta->version));
 	set(&row, LINE_period_no, Int64GetDatum(delta->period_no));
 	set_text(&row, LINE_price, price->code);
-	set(&row, LINE_price_version, Int32GetDatum(price->version));
+	if (price->code != NULL)
+		set(&row, LINE_price_version, Int32GetDatum(price->version));
 	set_text(&row, LINE_product, price->product);
 	set_text(&row, LINE_description, delta->item && delta->item->description ? delta->item->description : price->name);
 	if (delta->correction)
@@ -230,7 +234,8 @@ charge_row(const AccountTerms *terms, const Document *document, int line_no, con
 	set_money(&row, CHARGE_granted, charge->granted);
 	set_numeric(&row, CHARGE_quantity, charge->quantity);
 	set_text(&row, CHARGE_price, charge->price->code);
-	set(&row, CHARGE_price_version, Int32GetDatum(charge->price->version));
+	if (charge->price->code != NULL)
+		set(&row, CHARGE_price_version, Int32GetDatum(charge->price->version));
 	set(&row, CHARGE_invoice_id, Int64GetDatum(document->id));
 	set(&row, CHARGE_line_no, Int32GetDatum(line_no));
 	if (charge->price->override != NULL)

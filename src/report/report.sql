@@ -172,7 +172,7 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
                    bool_or(CASE WHEN l.nature = 'grant' THEN r.amount - r.amount_before ELSE r.granted - r.granted_before END <> 0) AS astray
               FROM revision r
               LEFT JOIN billing.invoice_line l ON l.account_id = r.account_id AND l.invoice_id = r.invoice_id AND l.line_no = r.line_no
-                   AND l.item_id = r.item_id
+                   AND coalesce(l.item_id, 0) = r.item_id
               LEFT JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id
              GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9) r
      WHERE r.moved IS DISTINCT FROM r.amount OR r.astray
@@ -181,8 +181,8 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
     UNION ALL
     SELECT 'line without charge', 'invoice_line', l.account_id, l.invoice_id, format('line %s', l.line_no)
       FROM billing.invoice_line l
-     WHERE l.item_id IS NOT NULL AND NOT EXISTS (
-           SELECT FROM billing.charge c WHERE c.account_id = l.account_id AND c.item_id = l.item_id AND c.invoice_id = l.invoice_id AND c.line_no = l.line_no)
+     WHERE l.nature <> 'external' AND NOT EXISTS (
+           SELECT FROM billing.charge c WHERE c.account_id = l.account_id AND c.item_id = coalesce(l.item_id, 0) AND c.invoice_id = l.invoice_id AND c.line_no = l.line_no)
 $$;
 COMMENT ON FUNCTION billing_internal.check_charges() IS 'part of check(): charges and lines';
 

@@ -81,6 +81,7 @@ typedef struct AccountBatch
 extern void batch_accept_states(AccountBatch *batch);
 extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
 extern void batch_load_timelines(AccountBatch *batch, RunContext *run);
+extern void batch_load_minimums(AccountBatch *batch, const RunContext *run);
 extern void batch_load_discounts(AccountBatch *batch, const RunContext *run);
 extern void batch_load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from);
 extern void batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, TimestampTz from);

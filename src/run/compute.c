@@ -90,6 +90,16 @@ account_next_due(const BatchAccount *account)
 	return next;
 }
 
+/* Has any of the account's subscriptions discounts or minimums? */
+static bool
+is_adjusted(const BatchAccount *account)
+{
+	for (int s = 0; s < account->nsubs; s++)
+		if (account->subs[s].ndiscounts > 0 || account->subs[s].nminimums > 0)
+			return true;
+	return false;
+}
+
 /* Fills pieces and deltas of every account of a loaded batch. */
 void
 batch_compare(AccountBatch *batch, RunContext *run)
@@ -109,7 +119,8 @@ batch_compare(AccountBatch *batch, RunContext *run)
 
 		for (int k = 0; k < account->pieces.count; k++)
 			piece_rate(&account->pieces.pieces[k], account->terms.minor_units);
-		discount_list(&account->pieces);
+		if (is_adjusted(account))
+			adjust_pieces(account->subs, account->nsubs, &account->window, account->terms.minor_units, &account->pieces);
 		charge_difference(account->subs, account->nsubs, &account->window, &account->pieces,
 						  account->live, account->nlive, &account->deltas);
 	}

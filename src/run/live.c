@@ -9,6 +9,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "charge/minimum.h"
 #include "lib/amount.h"
 #include "lib/num.h"
 #include "lib/spi.h"
@@ -20,7 +21,7 @@ enum
 	L_ACCOUNT = 1, L_ITEM, L_SUBSCRIPTION, L_START, L_END, L_REVISION, L_VERSION, L_PERIOD, L_AMOUNT, L_GRANTED,
 	L_QUANTITY, L_PRICE, L_PRICE_VERSION, L_ORIGIN, L_ORIGIN_LINE, L_CATEGORY, L_RATE, L_REASON,
 	L_PLAN, L_SCHEME, L_GROSS, L_DISCOUNT, L_INCREMENT,
-	L_SHARE, L_KIND, L_ORDINAL
+	L_SHARE, L_KIND, L_ORDINAL, L_TAX, L_INCLUSIVE
 };
 
 /* A money column in minor units. */
@@ -61,8 +62,11 @@ fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 	live->tax_rate = DatumGetNumericCopy(query_value(row, L_RATE));
 	live->tax_reason = query_text(row, L_REASON);
 	scheme = query_datum(row, L_SCHEME, &isnull);
-	live->price = run_price(run, query_text(row, L_PRICE), DatumGetInt32(query_value(row, L_PRICE_VERSION)),
-							isnull ? NULL : DatumGetJsonbP(scheme));
+	if (live->kind == KIND_MINIMUM)
+		live->price = minimum_price(query_text(row, L_TAX), DatumGetBool(query_value(row, L_INCLUSIVE)));
+	else
+		live->price = run_price(run, query_text(row, L_PRICE), DatumGetInt32(query_value(row, L_PRICE_VERSION)),
+								isnull ? NULL : DatumGetJsonbP(scheme));
 }
 
 /*
@@ -79,7 +83,7 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 		" c.schedule_version, c.period_no, c.amount, c.granted, c.quantity, c.price, c.price_version,"
 		" l.invoice_id, l.line_no, l.tax_category, l.tax_rate, l.tax_reason, l.plan, c.scheme,"
 		" coalesce(c.gross_amount, c.amount), coalesce(c.discount_amount, 0), coalesce(c.increment_amount, 0), coalesce(c.document_discount, 0),"
-		" c.kind, c.ordinal FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
+		" c.kind, c.ordinal, l.tax, l.tax_inclusive FROM (SELECT DISTINCT ON (account_id, item_id, kind, period_start, ordinal) *"
 		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
 		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"

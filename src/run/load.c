@@ -14,6 +14,7 @@
 #include "utils/date.h"
 #include "utils/timestamp.h"
 
+#include "charge/minimum.h"
 #include "lib/amount.h"
 #include "lib/currency.h"
 #include "lib/num.h"
@@ -257,12 +258,15 @@ earliest_range(const AccountBatch *batch)
 			continue;
 		low = low == DT_NOBEGIN ? low : low - LATE_DUE;
 		for (int s = 0; s < account->nsubs; s++)
+		{
 			for (int k = 0; k < account->subs[s].nitems; k++)
 			{
 				TimestampTz start = earliest_of_item(&account->subs[s].items[k], low);
 
 				from = Min(from, start);
 			}
+			from = minimums_start(&account->subs[s], from);
+		}
 	}
 	return from;
 }
@@ -285,6 +289,7 @@ batch_load(AccountBatch *batch, RunContext *run, TimestampTz at)
 	load_terms(batch, run);
 	batch_load_timelines(batch, run);
 	batch_load_discounts(batch, run);
+	batch_load_minimums(batch, run);
 	for (int i = 0; i < batch->count; i++)
 		if (batch->accounts[i].window.recompute_from < DT_NOEND)
 			edited[nedited++] = batch->ids[i];

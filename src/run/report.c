@@ -151,7 +151,7 @@ put_unbilled_account(const Report *report, const BatchAccount *account)
 		result_add(&row, Int64GetDatum(account->terms.account_id), false);
 		result_add(&row, Int64GetDatum(delta->subscription_id), false);
 		result_add(&row, Int64GetDatum(delta->item_id), false);
-		result_add(&row, CStringGetTextDatum(delta->price->code), false);
+		result_add(&row, delta->price->code ? CStringGetTextDatum(delta->price->code) : (Datum) 0, delta->price->code == NULL);
 		result_add(&row, CStringGetTextDatum(delta->correction ? "correction" : "charge"), false);
 		result_add(&row, delta->quantity ? NumericGetDatum(delta->quantity) : (Datum) 0, delta->quantity == NULL);
 		result_add(&row, CStringGetTextDatum(account->terms.currency), false);

@@ -16,46 +16,58 @@ CREATE FUNCTION billing_internal.timeline_tables(OUT name text, OUT key text[]) 
 $$;
 COMMENT ON FUNCTION billing_internal.timeline_tables() IS 'tables that a change may edit, those before that others refer to, with their keys';
 
+-- The helpers of plans are written in plpgsql, which keeps their statements prepared.
 CREATE FUNCTION billing_internal.row_key(table_name text, row_json jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT string_agg($2->>k, ' ') FROM billing_internal.timeline_tables() t, unnest(t.key) k WHERE t.name = $1
-$$;
-COMMENT ON FUNCTION billing_internal.row_key(text, jsonb) IS 'key of a row of the timeline';
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE WHEN table_name IN ('subscription', 'subscription_item', 'discount', 'minimum') THEN row_json->>'id'
+                WHEN table_name IN ('schedule_version', 'plan_version') THEN row_json->>'version'
+                WHEN table_name = 'interruption' THEN row_json->>'number'
+                WHEN table_name = 'item_version' THEN concat_ws(' ', row_json->>'item_id', row_json->>'version')
+                WHEN table_name = 'instalment' THEN concat_ws(' ', row_json->>'item_id', row_json->>'ordinal')
+                WHEN table_name = 'skipped_cycle' THEN concat_ws(' ', row_json->>'schedule_version', row_json->>'period_no') END;
+END $$;
+COMMENT ON FUNCTION billing_internal.row_key(text, jsonb) IS 'key of a row among those of its table in a timeline';
 
 CREATE FUNCTION billing_internal.with_row(edits jsonb, table_name text, row_json jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT $1 || jsonb_build_object($2, coalesce((SELECT jsonb_agg(e) FROM jsonb_array_elements($1->$2) e
-        WHERE billing_internal.row_key($2, e) <> billing_internal.row_key($2, $3)), '[]') || $3)
-$$;
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN edits || jsonb_build_object(table_name, coalesce((SELECT jsonb_agg(e) FROM jsonb_array_elements(edits->table_name) e
+        WHERE billing_internal.row_key(table_name, e) <> billing_internal.row_key(table_name, row_json)), '[]') || row_json);
+END $$;
 COMMENT ON FUNCTION billing_internal.with_row(jsonb, text, jsonb) IS 'a plan with one more row, in place of one of that key';
 
 CREATE FUNCTION billing_internal.with_new_row(edits jsonb, table_name text, row_json jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT billing_internal.with_row($1, $2, $3) || jsonb_build_object('ids', ($1->>'ids')::int + 1)
-$$;
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN billing_internal.with_row(edits, table_name, row_json) || jsonb_build_object('ids', (edits->>'ids')::int + 1);
+END $$;
 COMMENT ON FUNCTION billing_internal.with_new_row(jsonb, text, jsonb) IS 'a plan with one more row that took the plan''s new_id';
 
 CREATE FUNCTION billing_internal.new_id(account_id bigint, edits jsonb) RETURNS bigint
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT billing_internal.make_id(s.account_id, s.next_ordinal + ($2->>'ids')::int) FROM billing.account_state s WHERE s.account_id = $1
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT billing_internal.make_id(s.account_id, s.next_ordinal + (edits->>'ids')::int) FROM billing.account_state s WHERE s.account_id = new_id.account_id);
+END $$;
 COMMENT ON FUNCTION billing_internal.new_id(bigint, jsonb) IS 'the next id that a plan may take; the writer draws them';
 
 CREATE FUNCTION billing_internal.new_edits(result bigint, effective_at timestamptz) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_build_object('ids', 0, 'result', $1, 'effective_at', $2, 'changed_from', $2)
-$$;
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN jsonb_build_object('ids', 0, 'result', result, 'effective_at', effective_at, 'changed_from', effective_at);
+END $$;
 COMMENT ON FUNCTION billing_internal.new_edits(bigint, timestamptz) IS 'a plan that changes nothing yet';
 
 CREATE FUNCTION billing_internal.overlay_rows(timeline jsonb, edits jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_object_agg(t.name, coalesce((
-               SELECT jsonb_agg(e) FROM jsonb_array_elements(nullif($1->t.name, 'null')) e
-                WHERE NOT EXISTS (SELECT FROM jsonb_array_elements($2->t.name) n
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT jsonb_object_agg(t.name, coalesce((
+               SELECT jsonb_agg(e) FROM jsonb_array_elements(nullif(timeline->t.name, 'null')) e
+                WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(edits->t.name) n
                                    WHERE billing_internal.row_key(t.name, n) = billing_internal.row_key(t.name, e))), '[]')
-               || coalesce($2->t.name, '[]'))
-      FROM billing_internal.timeline_tables() t
-$$;
+               || coalesce(edits->t.name, '[]'))
+      FROM billing_internal.timeline_tables() t);
+END $$;
 COMMENT ON FUNCTION billing_internal.overlay_rows(jsonb, jsonb) IS 'a timeline with the rows of a plan laid over';
 
 CREATE FUNCTION billing_internal.timeline(subscription_id bigint, edits jsonb DEFAULT '{}') RETURNS jsonb
@@ -136,6 +148,7 @@ CREATE FUNCTION billing_internal.plan_change(subscription_id bigint, change json
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     edits jsonb;
+    missing text;
 BEGIN
     IF jsonb_typeof(change) <> 'object' OR jsonb_typeof(change->'verb') IS DISTINCT FROM 'string' THEN
         PERFORM billing_internal.fail('invalid_argument', 'a change must be an object with the key "verb"',
@@ -144,6 +157,12 @@ BEGIN
         PERFORM billing_internal.fail('unknown_subscription', format('subscription %s does not exist', subscription_id));
     END IF;
     PERFORM billing_internal.check_bulk(jsonb_build_array(change - 'verb'), change->>'verb');
+    SELECT a.name INTO missing FROM pg_proc p, unnest(p.proargnames[1:p.pronargs - p.pronargdefaults]) a (name)
+     WHERE p.pronamespace = 'billing'::regnamespace AND p.proname = change->>'verb' AND a.name NOT IN ('account_id', 'subscription_id')
+       AND change->>a.name IS NULL LIMIT 1;
+    IF FOUND THEN
+        PERFORM billing_internal.fail('null_value_not_allowed', format('"%s" of %s() must not be null', missing, change->>'verb'));
+    END IF;
     IF change->>'subscription_id' <> subscription_id::text THEN
         PERFORM billing_internal.fail('invalid_argument', format('the change names another subscription than %s', subscription_id));
     END IF;
@@ -189,13 +208,14 @@ END $$;
 COMMENT ON FUNCTION billing_internal.normal_rows(jsonb) IS 'the rows of a plan or a timeline in the form in which changes keep them';
 
 CREATE FUNCTION billing_internal.rows_there(timeline jsonb, edits jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(jsonb_object_agg(x.name, x.row_array) FILTER (WHERE x.row_array IS NOT NULL), '{}')
-      FROM (SELECT t.name, (SELECT jsonb_agg(e) FROM jsonb_array_elements($1->t.name) e
-                             WHERE EXISTS (SELECT FROM jsonb_array_elements($2->t.name) n
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_object_agg(x.name, x.row_array) FILTER (WHERE x.row_array IS NOT NULL), '{}')
+      FROM (SELECT t.name, (SELECT jsonb_agg(e) FROM jsonb_array_elements(timeline->t.name) e
+                             WHERE EXISTS (SELECT FROM jsonb_array_elements(edits->t.name) n
                                             WHERE billing_internal.row_key(t.name, n) = billing_internal.row_key(t.name, e))) AS row_array
-              FROM billing_internal.timeline_tables() t) x
-$$;
+              FROM billing_internal.timeline_tables() t) x);
+END $$;
 COMMENT ON FUNCTION billing_internal.rows_there(jsonb, jsonb) IS 'the rows of a timeline that have the keys of a plan''s';
 
 CREATE FUNCTION billing_internal.write_rows(edits jsonb) RETURNS void

@@ -96,8 +96,9 @@ END $$;
 COMMENT ON FUNCTION billing_internal.uncounted(record, tstzmultirange, jsonb, int) IS 'how many cycles of a schedule version from one on may not count, at most';
 
 CREATE FUNCTION billing_internal.end_of_cycles(timeline jsonb, from_at timestamptz, wanted int, starting boolean DEFAULT false) RETURNS timestamptz
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT c.end_at FROM billing_internal.cycles($1, $2, $3, $4) c WHERE c.n = $3
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT c.end_at FROM billing_internal.cycles(timeline, from_at, wanted, starting) c WHERE c.n = wanted);
+END $$;
 COMMENT ON FUNCTION billing_internal.end_of_cycles(jsonb, timestamptz, int, boolean) IS
     'instant at which so many cycles are over; null where an open interruption keeps them from it';

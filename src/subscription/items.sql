@@ -27,10 +27,11 @@ END $$;
 COMMENT ON FUNCTION billing_internal.check_live(jsonb, timestamptz) IS 'refuses an instant outside the life of a subscription';
 
 CREATE FUNCTION billing_internal.interrupted(timeline jsonb) RETURNS tstzmultirange
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(range_agg(tstzrange(x.from_at, x.to_at)), '{}'::tstzmultirange)
-      FROM jsonb_populate_recordset(NULL::billing.interruption, $1->'interruption') x
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(range_agg(tstzrange(x.from_at, x.to_at)), '{}'::tstzmultirange)
+      FROM jsonb_populate_recordset(NULL::billing.interruption, timeline->'interruption') x);
+END $$;
 COMMENT ON FUNCTION billing_internal.interrupted(jsonb) IS 'times without service inside a subscription''s life';
 
 -- Refuses a price that an item of the subscription cannot have; returns the version for an instant.  A price that

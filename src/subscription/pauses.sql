@@ -2,20 +2,22 @@
 
 -- A pause gives what it was resumed for back: the calendar anchored at its end goes.
 CREATE FUNCTION billing_internal.without_return(edits jsonb, timeline jsonb, at timestamptz) RETURNS jsonb
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT billing_internal.with_row($1, 'schedule_version', to_jsonb(x) || '{"valid_from":"infinity"}')
-      FROM jsonb_populate_recordset(NULL::billing.schedule_version, $2->'schedule_version') x
-     WHERE x.valid_from = $3 AND x.anchor = $3 AND x.version > 1), $1)
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce((SELECT billing_internal.with_row(edits, 'schedule_version', to_jsonb(x) || '{"valid_from":"infinity"}')
+      FROM jsonb_populate_recordset(NULL::billing.schedule_version, timeline->'schedule_version') x
+     WHERE x.valid_from = at AND x.anchor = at AND x.version > 1), edits);
+END $$;
 COMMENT ON FUNCTION billing_internal.without_return(jsonb, jsonb, timestamptz) IS
     'a plan without the calendar that begins, anchored there, at the end of a pause';
 
 -- The pause in which an instant lies; null: none.
 CREATE FUNCTION billing_internal.pause_at(timeline jsonb, at timestamptz) RETURNS jsonb
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT to_jsonb(x) FROM jsonb_populate_recordset(NULL::billing.interruption, $1->'interruption') x
-     WHERE x.kind = 'pause' AND x.from_at <= $2 AND $2 < coalesce(x.to_at, 'infinity') ORDER BY x.number DESC LIMIT 1
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT to_jsonb(x) FROM jsonb_populate_recordset(NULL::billing.interruption, timeline->'interruption') x
+     WHERE x.kind = 'pause' AND x.from_at <= at AND at < coalesce(x.to_at, 'infinity') ORDER BY x.number DESC LIMIT 1);
+END $$;
 COMMENT ON FUNCTION billing_internal.pause_at(jsonb, timestamptz) IS 'the pause in which an instant lies; or null';
 
 CREATE FUNCTION billing_internal.return_anchor(timeline jsonb, at timestamptz, anchor text) RETURNS text

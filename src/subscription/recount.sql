@@ -1,9 +1,10 @@
 -- What follows from counting cycles: the ends of what lasts so many of them, and which cycle takes which instalment.
 
 CREATE FUNCTION billing_internal.counted_from(timeline jsonb, row_json jsonb, from_column text) RETURNS timestamptz
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce($2->>'cycles_from', $2->>$3, $1->'subscription'->0->>'trial_end_at', $1->'subscription'->0->>'start_at')::timestamptz
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce(row_json->>'cycles_from', row_json->>from_column, timeline->'subscription'->0->>'trial_end_at', timeline->'subscription'->0->>'start_at')::timestamptz;
+END $$;
 COMMENT ON FUNCTION billing_internal.counted_from(jsonb, jsonb, text) IS
     'the instant from which the cycles of a row are counted: its own, that of its column, or the first paid instant';
 
@@ -28,10 +29,12 @@ COMMENT ON FUNCTION billing_internal.counted_end(jsonb, jsonb, jsonb, jsonb, tex
 
 -- A row in both timelines, before a plan and after it.
 CREATE FUNCTION billing_internal.row_pairs(before jsonb, after jsonb, table_name text, OUT old_row jsonb, OUT new_row jsonb) RETURNS SETOF record
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT o, n FROM jsonb_array_elements($2->$3) n
-      LEFT JOIN jsonb_array_elements($1->$3) o ON billing_internal.row_key($3, o) = billing_internal.row_key($3, n)
-$$;
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT o, n FROM jsonb_array_elements(after->table_name) n
+      LEFT JOIN jsonb_array_elements(before->table_name) o ON billing_internal.row_key(table_name, o) = billing_internal.row_key(table_name, n);
+END $$;
 COMMENT ON FUNCTION billing_internal.row_pairs(jsonb, jsonb, text) IS 'the rows of a table after a plan with those before it';
 
 CREATE FUNCTION billing_internal.instalments(timeline jsonb, item jsonb) RETURNS SETOF jsonb

@@ -30,7 +30,7 @@ SELECT throws_ok(format('SELECT billing_internal.plan_change(%s, %L)', :s, c), e
     ('{}', 'LB208'), ('[]', 'LB208'), ('{"verb":"nothing"}', 'LB208'), ('{"verb":"create_account","name":"x"}', 'LB208'),
     ('{"verb":"cancel_subscription","when":"2026-05-01"}', 'LB208'), ('{"verb":"cancel_subscription","at_period_end":7}', 'LB208'),
     ('{"verb":"cancel_subscription","subscription_id":7}', 'LB208'), ('{"verb":"end_item","item_id":7}', 'LB114'),
-    ('{"verb":"change_item","quantity":7}', 'LB114'), ('{"verb":"cancel_subscription","effective_at":"2026-03-01T00:00:00Z"}', 'LB303')) t (c, e);
+    ('{"verb":"change_item","quantity":7}', '22004'), ('{"verb":"change_plan"}', '22004'), ('{"verb":"move_billing_day"}', '22004'), ('{"verb":"cancel_subscription","effective_at":"2026-03-01T00:00:00Z"}', 'LB303')) t (c, e);
 SELECT throws_ok('SELECT billing_internal.plan_change(7, ''{"verb":"cancel_subscription"}'')', 'LB109', NULL, 'no such subscription');
 
 -- What is remembered.

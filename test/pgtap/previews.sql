@@ -217,7 +217,7 @@ SELECT is(cost(:y, '{"verb":"end_item","item_id":' || :y + 1 || ',"effective_at"
 SELECT is((SELECT string_agg(format('%s %s %s', document, kind, amount), ', ' ORDER BY document, line_no)
              FROM billing.preview_change(:s, '{"verb":"cancel_subscription","effective_at":"2027-01-11","invoice_now":true}')), '1 credit_note 21.00', 'its lines');
 SELECT throws_ok(format('SELECT * FROM billing.preview_change(%s, %L)', :s, change), code, NULL, 'refused: ' || change)
-  FROM (VALUES ('{"verb":"fly"}', 'LB208'), ('[]', 'LB208'), ('{"verb":"add_item","effective_at":"2027-02-01"}', 'LB106'), ('{"verb":"add_item","price":"none","effective_at":"2027-02-01"}', 'LB106'),
+  FROM (VALUES ('{"verb":"fly"}', 'LB208'), ('[]', 'LB208'), ('{"verb":"add_item","effective_at":"2027-02-01"}', '22004'), ('{"verb":"add_item","price":"none","effective_at":"2027-02-01"}', 'LB106'),
                ('{"verb":"add_item","price":"seat"}', 'LB303'),
                ('{"verb":"add_item","price":"seat","wings":2}', 'LB208'), ('{"verb":"end_item","item_id":1}', 'LB114')) x (change, code);
 SELECT throws_ok('SELECT * FROM billing.preview_change(77, ''{"verb":"add_item"}'')', 'LB109', NULL, 'an unknown subscription');

@@ -55,6 +55,22 @@ CREATE FUNCTION billing.preview_invoices(INOUT subscription_id bigint, count int
 COMMENT ON FUNCTION billing.preview_invoices(bigint, int) IS
     'the next documents that hold lines of a subscription, as far as its timeline is known now; writes and locks nothing';
 
+CREATE FUNCTION billing.first_payment(subscription_id bigint, at timestamptz DEFAULT NULL, OUT currency text, OUT amount numeric)
+    RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_call_application';
+COMMENT ON FUNCTION billing.first_payment(bigint, timestamptz) IS
+    'what is to be paid so that a subscription that waits for its first payment comes to life at a moment (default now); zero where nothing is due then';
+CREATE FUNCTION billing_internal.first_payment(subscription_id bigint, at timestamptz, OUT currency text, OUT amount numeric)
+    RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.timeline(subscription_id); -- or unknown_subscription
+    RETURN QUERY
+    SELECT a.currency, coalesce(p.total, 0) FROM billing.account a
+      LEFT JOIN billing.preview_change_cost(subscription_id, jsonb_build_object('verb', 'activate_subscription', 'effective_at', coalesce(at, now()),
+                                                                                'invoice_now', true)) p ON true
+     WHERE a.account_id = subscription_id >> 24;
+END $$;
+COMMENT ON FUNCTION billing_internal.first_payment(bigint, timestamptz) IS 'body of billing.first_payment';
+
 CREATE FUNCTION billing.unbilled_on(at timestamptz DEFAULT NULL, OUT account_id bigint, OUT subscription_id bigint, OUT item_id bigint,
     OUT price text, OUT nature text, OUT quantity numeric, OUT currency text, OUT amount numeric, OUT tax_inclusive boolean,
     OUT period_start timestamptz, OUT period_end timestamptz)

@@ -62,6 +62,10 @@ BEGIN
                 result := billing_internal.with_row(result, t.name, r || jsonb_build_object('end_at', r->'start_at'));
             ELSIF t.name IN ('discount', 'minimum') THEN
                 result := billing_internal.with_row(result, t.name, r || jsonb_build_object('to_at', r->'from_at'));
+            ELSIF t.name = 'schedule_version' AND EXISTS (SELECT FROM billing.skipped_cycle x WHERE x.account_id = (r->>'account_id')::bigint
+                      AND x.subscription_id = (r->>'subscription_id')::bigint AND x.schedule_version = (r->>'version')::int) THEN
+                PERFORM billing_internal.fail('change_in_effect', 'the change cannot be withdrawn, since cycles of its calendar were skipped', NULL,
+                                              'Withdraw the later change first.');
             ELSIF t.name <> 'item_version' OR NOT EXISTS (SELECT FROM jsonb_array_elements(edits->'subscription_item') i
                                                            WHERE i->'id' = r->'item_id' AND r->>'version' = '1') THEN
                 EXECUTE format('DELETE FROM billing.%I x USING jsonb_populate_record(NULL::billing.%1$I, $1) r WHERE (%s) = (%s)', t.name,

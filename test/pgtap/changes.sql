@@ -71,6 +71,58 @@ SELECT throws_matching(format('SELECT billing.withdraw_change(%s, effective_at =
 SELECT billing.withdraw_change(max(id), effective_at => '2026-08-01') FROM billing.subscription_change \g /dev/null
 SELECT billing.withdraw_change(:c, effective_at => '2026-08-01') \g /dev/null
 SELECT is((SELECT count(*) FROM billing.interruption), 0::bigint, 'until that is taken back');
+
+-- Each verb taken back by itself: all is as it was, also what it made of the calendar, the term and the states.
+CREATE FUNCTION pg_temp.withdrawn(call text, after text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    s bigint := billing.create_subscription(billing.create_account('x'), 'any', start_at => '2026-01-01', cycles => 9, trial_every => '1 month');
+    before jsonb;
+    states text;
+BEGIN
+    PERFORM billing.add_item(s, 'once', instalments => 3, effective_at => '2026-02-01');
+    IF after IS NOT NULL THEN EXECUTE 'SELECT billing.' || after USING s; END IF;
+    before := pg_temp.timeline(s);
+    states := (SELECT string_agg(x::text, ' ' ORDER BY valid_from) FROM billing.subscription_state x WHERE subscription_id = s);
+    EXECUTE 'SELECT billing.' || call USING s;
+    PERFORM billing.withdraw_change(max(id), effective_at => '2025-12-31') FROM billing.subscription_change WHERE subscription_id = s;
+    RETURN pg_temp.held(pg_temp.timeline(s)) = pg_temp.held(before)
+       AND (SELECT string_agg(x::text, ' ' ORDER BY valid_from) FROM billing.subscription_state x WHERE subscription_id = s) = states;
+END $$;
+-- Without instalments that no cycle takes and items that never were.
+CREATE FUNCTION pg_temp.held(timeline jsonb) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT timeline || jsonb_build_object('instalment', (SELECT jsonb_agg(e ORDER BY e::text) FROM jsonb_array_elements(timeline->'instalment') e WHERE e->>'active' = 'true'),
+        'subscription_item', (SELECT jsonb_agg(e ORDER BY e::text) FROM jsonb_array_elements(timeline->'subscription_item') e WHERE e->'end_at' <> e->'start_at' OR e->>'end_at' IS NULL),
+        'item_version', (SELECT jsonb_agg(v ORDER BY v::text) FROM jsonb_array_elements(timeline->'item_version') v
+                          WHERE NOT EXISTS (SELECT FROM jsonb_array_elements(timeline->'subscription_item') i WHERE i->'id' = v->'item_id' AND i->'end_at' = i->'start_at'))) $$;
+SELECT billing.create_price('once', currency => 'EUR', tax => 'none', scheme => '{"model":"flat","flat_amount":100}'),
+       billing.create_price('week', currency => 'EUR', every => '7 days', tax => 'none', scheme => '{"model":"flat","flat_amount":100}') \g /dev/null
+SELECT billing.create_plan('week', items => '[{"price":"week"}]'), billing.create_plan('p20', items => '[{"price":"p20"},{"price":"p30"}]') \g /dev/null
+SELECT ok(pg_temp.withdrawn(call, after), format('%s%s', call, ' after ' || after)) FROM (VALUES
+    ('change_item($1 + 1, quantity => 2, effective_at => ''2026-03-01'')', NULL),
+    ('add_item($1, ''p20'', cycles => 2, effective_at => ''2026-03-01'')', NULL),
+    ('add_item($1, ''once'', instalments => 2, effective_at => ''2026-03-01'')', NULL),
+    ('end_item($1 + 1, effective_at => ''2026-03-01'')', NULL),
+    ('change_plan($1, ''p20'', effective_at => ''2026-03-01'')', NULL),
+    ('change_plan($1, ''week'', effective_at => ''2026-03-10'')', NULL),
+    ('cancel_subscription($1, effective_at => ''2026-03-10'')', NULL),
+    ('undo_cancellation($1, effective_at => ''2026-02-10'')', 'cancel_subscription($1, effective_at => ''2026-03-10'')'),
+    ('stop_subscription($1, effective_at => ''2026-03-10'')', NULL),
+    ('restart_subscription($1, ''restart'', effective_at => ''2026-05-20'')', 'stop_subscription($1, effective_at => ''2026-03-10'')'),
+    ('add_item($1, ''p20'', effective_at => ''2026-05-20'')', 'stop_subscription($1, effective_at => ''2026-03-10'')'),
+    ('pause_subscription($1, until => ''2026-05-20'', anchor => ''resume'', effective_at => ''2026-03-10'')', NULL),
+    ('pause_subscription($1, until => ''2026-05-30'', anchor => ''resume'', effective_at => ''2026-03-15'')', 'pause_subscription($1, until => ''2026-05-20'', anchor => ''resume'', effective_at => ''2026-03-10'')'),
+    ('resume_subscription($1, effective_at => ''2026-04-15'')', 'pause_subscription($1, until => ''2026-05-20'', anchor => ''resume'', effective_at => ''2026-03-10'')'),
+    ('skip_cycles($1, 2, effective_at => ''2026-03-10'')', NULL),
+    ('move_billing_day($1, 15, effective_at => ''2026-03-10'')', NULL),
+    ('move_billing_day($1, 20, effective_at => ''2026-03-10'')', 'move_billing_day($1, 15, effective_at => ''2026-03-10'')'),
+    ('change_term($1, cycles => 5)', NULL),
+    ('change_term($1, end_at => ''2026-06-10'')', NULL),
+    ('change_term($1, end_at => ''infinity'')', NULL),
+    ('move_start($1, ''2026-01-20'')', NULL),
+    ('change_trial($1, ''2026-02-20'')', NULL)) t (call, after);
+SELECT billing.create_subscription(billing.create_account('x'), 'any', start_at => '2026-01-01') AS s \gset
+SELECT billing.move_billing_day(:s, 15, effective_at => '2026-03-10'), billing.skip_cycles(:s, effective_at => '2026-05-01') \g /dev/null
+SELECT throws_ok(format('SELECT billing.withdraw_change(%s, effective_at => ''2026-01-01'')', min(change_id)), 'LB304', NULL, 'a calendar of which cycles are skipped') FROM billing.pending_changes(:s, '2026-01-01');
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
 
 SELECT * FROM finish();

@@ -153,6 +153,8 @@ extern void share_correction(Delta *delta);
 
 /* once.c */
 extern bool has_periods(const SubscriptionItem *item);
+extern TimestampTz once_cycle_end(const SubscriptionItem *item);
+extern bool once_is_over(const SubscriptionItem *item, TimestampTz after);
 extern void once_pieces(const SubscriptionItem *item, PieceList *list);
 
 /* cycles.c */

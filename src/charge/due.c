@@ -154,20 +154,31 @@ piece_due(const Piece *piece)
 	return with_next_regular(item, piece->since);
 }
 
-/* The end of the cycle to which a piece of a one-time item belongs. */
+/*
+ * Edits after that instant leave what is charged once alone: the cycle whose
+ * discounts it has is over, and the month in which it waits for a regular
+ * charge.  A set-up fee or an event's charge for which none was left may still
+ * get one, by whatever edit.
+ */
 static TimestampTz
-cycle_end(const Piece *piece)
+once_latest(const Piece *piece)
 {
-	const Schedule *cycles = &piece->item->calendar->cycles;
+	const SubscriptionItem *item = piece->item;
+	TimestampTz latest = Max(once_cycle_end(item), Max(piece->period_end, piece->due));
 
-	return schedule_start(cycles, schedule_period_at(cycles, piece_cycle_start(piece)) + 1);
+	if (item->own_invoice)
+		return latest;
+	if (piece->kind != KIND_ONE_OFF && piece->due == item->start &&
+		subscription_next_regular(item->subscription, item->start, item->start) == DT_NOEND)
+		return DT_NOEND;
+	return Max(latest, Max(piece->due + 1, item->start + 32 * USECS_PER_DAY));
 }
 
 /*
- * Edits after that instant leave the piece alone: its period is over, and the
- * cycle whose discounts it has, or the period to which it is joined.  Where it
- * waits for a regular charge that an item's end or an interruption may take
- * away, they may still move that within a month; where none was left, ever.
+ * Edits after that instant leave the piece alone: its period is over, or the
+ * period to which it is joined.  Where it waits for a regular charge that an
+ * item's end or an interruption may take away, they may still move that within
+ * a month.
  */
 TimestampTz
 piece_latest(const Piece *piece)
@@ -176,15 +187,9 @@ piece_latest(const Piece *piece)
 	TimestampTz latest = Max(piece->period_end, piece->due);
 
 	if (!has_periods(item) && piece->kind != KIND_INSTALMENT)
-		latest = Max(latest, cycle_end(piece));
-	else if (has_periods(item) && piece_is_joined(piece))
+		return once_latest(piece);
+	if (has_periods(item) && piece_is_joined(piece))
 		latest = Max(latest, schedule_start(&item->schedule, piece->period_no + 2));
-	if (!has_periods(item) && piece->kind != KIND_INSTALMENT && !item->own_invoice)
-	{
-		if (piece->kind != KIND_ONE_OFF && piece->due == item->start)
-			return DT_NOEND;
-		return Max(latest, item->start + 32 * USECS_PER_DAY);
-	}
 	if (item->irregular)
 		return Max(latest, Max(piece->end, piece->since) + 32 * USECS_PER_DAY);
 	return item->end < piece->period_end ? Max(latest, item->end + 32 * USECS_PER_DAY) : latest;

@@ -58,6 +58,28 @@ add_instalment(const SubscriptionItem *item, const Terms *terms, const Instalmen
 	piece_list_add(list, &piece);
 }
 
+/* The end of the cycle to which a one-time item belongs. */
+TimestampTz
+once_cycle_end(const SubscriptionItem *item)
+{
+	const Schedule *cycles = &item->calendar->cycles;
+	TimestampTz start = Max(item->start, item->subscription->start);
+
+	return schedule_start(cycles, schedule_period_at(cycles, start) + 1);
+}
+
+/*
+ * Is a one-time item neither due nor to be compared any more after an instant?
+ * One that may wait as long as it likes is not told here.
+ */
+bool
+once_is_over(const SubscriptionItem *item, TimestampTz after)
+{
+	if (item->kind == KIND_INSTALMENT || (item->kind != KIND_ONE_OFF && !item->own_invoice))
+		return false;
+	return item->start + 32 * USECS_PER_DAY <= after && once_cycle_end(item) <= after;
+}
+
 /* Adds all pieces of an item without periods; one that ended as it began has none. */
 void
 once_pieces(const SubscriptionItem *item, PieceList *list)

@@ -161,6 +161,8 @@ subscription_pieces(const Subscription *sub, const Window *window, PieceList *li
 			item_pieces(item, window, &pieces, list);
 			continue;
 		}
+		if (once_is_over(item, Min(window->billed_through, window->recompute_from)))
+			continue;
 		pieces.count = 0;
 		once_pieces(item, &pieces);
 		for (int k = 0; k < pieces.count; k++)
@@ -179,7 +181,7 @@ item_next_due(const SubscriptionItem *item, TimestampTz after, PieceList *pieces
 	TimestampTz next = DT_NOEND;
 	bool		recurs = has_periods(item);
 
-	if (recurs && item->from >= item->to)
+	if (recurs ? item->from >= item->to : once_is_over(item, after))
 		return DT_NOEND;
 	for (int64 n = recurs ? first_period_no(item, &window) : 0; next == DT_NOEND; n++)
 	{

@@ -233,6 +233,8 @@ earliest_of_item(const SubscriptionItem *item, TimestampTz low)
 		return low;
 	if (has_periods(item))
 		return schedule_start(&item->schedule, schedule_period_at(&item->schedule, low) - 1);
+	if (once_is_over(item, low))
+		return from;
 	once_pieces(item, &pieces);
 	for (int i = 0; i < pieces.count; i++)
 		if (piece_latest(&pieces.pieces[i]) > low)

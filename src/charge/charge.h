@@ -133,7 +133,8 @@ extern const char *subscription_plan_at(const Subscription *sub, TimestampTz at)
 extern const ScheduleVersion *subscription_calendar_at(const Subscription *sub, TimestampTz at);
 
 /* due.c */
-extern TimestampTz subscription_next_regular(const Subscription *sub, TimestampTz from, TimestampTz until);
+extern TimestampTz subscription_next_regular(const Subscription *sub, TimestampTz from,
+											 TimestampTz until);
 extern TimestampTz with_next_regular(const SubscriptionItem *item, TimestampTz from);
 extern TimestampTz with_any_regular(const SubscriptionItem *item, TimestampTz from);
 extern TimestampTz piece_due(const Piece *piece);

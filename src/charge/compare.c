@@ -161,7 +161,10 @@ is_unchanged(const LiveCharge *live, Piece *const *parts, int nparts)
 		(parts[0]->end == live->end || (parts[0]->accrued && goes_on(live, parts[0])));
 }
 
-/* Does the piece wait for an invoice although it has begun in advance, or ended in arrears, or is charged once? */
+/*
+ * Does the piece wait for an invoice although it has begun in advance, or ended
+ * in arrears, or is charged once?
+ */
 static bool
 may_come_early(const Piece *piece, TimestampTz horizon)
 {
@@ -181,7 +184,9 @@ charge_due(const Key *key, const Piece *piece)
 {
 	const Window *window = key->window;
 
-	return window->early && may_come_early(piece, window->horizon) ? Min(piece->due, window->horizon) : piece->due;
+	if (window->early && may_come_early(piece, window->horizon))
+		return Min(piece->due, window->horizon);
+	return piece->due;
 }
 
 /* Do live rows keep nothing of the piece, so that it is charged anew? */
@@ -263,8 +268,8 @@ is_known(const Key *key, const Piece *piece)
 	{
 		const LiveCharge *live = &key->known[i];
 
-		if (live->item_id == piece->item->id && live->kind == piece->kind && live->start == piece->start &&
-			(counts_ranges(live->kind) || live->ordinal == piece->ordinal))
+		if (live->item_id == piece->item->id && live->kind == piece->kind &&
+			live->start == piece->start && (counts_ranges(live->kind) || live->ordinal == piece->ordinal))
 			return true;
 	}
 	return false;

@@ -32,7 +32,8 @@ same_key(const LiveCharge *live, const Piece *piece)
 static bool
 same_live_key(const LiveCharge *a, const LiveCharge *b)
 {
-	return a->item_id == b->item_id && a->kind == b->kind && (counts_ranges(a->kind) || a->ordinal == b->ordinal) &&
+	return a->item_id == b->item_id && a->kind == b->kind &&
+		(counts_ranges(a->kind) || a->ordinal == b->ordinal) &&
 		a->period_no == b->period_no && a->version == b->version;
 }
 
@@ -73,7 +74,8 @@ find_item(const Subscription *sub, const LiveCharge *live)
 	const SubscriptionItem *item = NULL;
 
 	for (int i = 0; i < sub->nitems; i++)
-		if (sub->items[i].id == live->item_id && (item == NULL || sub->items[i].calendar->version == live->version))
+		if (sub->items[i].id == live->item_id &&
+			(item == NULL || sub->items[i].calendar->version == live->version))
 			item = &sub->items[i];
 	return item;
 }

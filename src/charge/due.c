@@ -43,7 +43,8 @@ regular_due(const SubscriptionItem *item, const Period *period)
 			continue;
 		if (!item->price->advance && stretch->end == period->to)
 			due = period->to;
-		if (item->price->advance && (stretch->since == period->from || stretch->since == item->subscription->start))
+		if (item->price->advance &&
+			(stretch->since == period->from || stretch->since == item->subscription->start))
 			due = stretch->since;
 	}
 	pfree(fold.stretches);
@@ -100,7 +101,8 @@ subscription_next_regular(const Subscription *sub, TimestampTz from, TimestampTz
 TimestampTz
 with_next_regular(const SubscriptionItem *item, TimestampTz from)
 {
-	TimestampTz next = subscription_next_regular(item->subscription, from, one_month_after(from, item->schedule.tz));
+	TimestampTz until = one_month_after(from, item->schedule.tz);
+	TimestampTz next = subscription_next_regular(item->subscription, from, until);
 
 	return next == DT_NOEND ? from : next;
 }

@@ -27,25 +27,28 @@ once_due(const SubscriptionItem *item)
 {
 	if (item->own_invoice)
 		return item->start;
-	return item->kind == KIND_ONE_OFF ? with_next_regular(item, item->start) : with_any_regular(item, item->start);
+	return item->kind == KIND_ONE_OFF ? with_next_regular(item, item->start)
+		: with_any_regular(item, item->start);
 }
 
 static void
 add_one_time(const SubscriptionItem *item, const Terms *terms, PieceList *list)
 {
-	DateADT		day = local_date(item->start, item->schedule.tz);
+	pg_tz	   *tz = item->schedule.tz;
+	DateADT		day = local_date(item->start, tz);
 	Piece		piece = {.item = item, .kind = item->kind, .whole = true, .since = item->start};
 
 	piece.price = terms->price;
 	piece.quantity = terms->quantity;
-	piece.start = piece.cut_start = piece.period_start = local_midnight(day, item->schedule.tz);
-	piece.end = piece.terms_end = piece.cut_end = piece.period_end = local_midnight(day + 1, item->schedule.tz);
+	piece.start = piece.cut_start = piece.period_start = local_midnight(day, tz);
+	piece.end = piece.terms_end = piece.cut_end = piece.period_end = local_midnight(day + 1, tz);
 	piece.due = once_due(item);
 	piece_list_add(list, &piece);
 }
 
 static void
-add_instalment(const SubscriptionItem *item, const Terms *terms, const Instalment *instalment, PieceList *list)
+add_instalment(const SubscriptionItem *item, const Terms *terms, const Instalment *instalment,
+			   PieceList *list)
 {
 	Piece		piece = {.item = item, .kind = item->kind, .whole = true, .price = terms->price};
 

@@ -35,8 +35,10 @@ subscription_calendar_at(const Subscription *sub, TimestampTz at)
 Period
 item_period(const SubscriptionItem *item, int64 n)
 {
-	Period		period = {.n = n, .start = schedule_start(&item->schedule, n), .end = schedule_start(&item->schedule, n + 1)};
+	Period		period = {.n = n};
 
+	period.start = schedule_start(&item->schedule, n);
+	period.end = schedule_start(&item->schedule, n + 1);
 	period.from = Max(period.start, item->calendar->from);
 	period.to = Max(period.from, Min(period.end, item->calendar->to));
 	return period;

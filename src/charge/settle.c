@@ -15,7 +15,8 @@ covers(const Delta *charge, const Delta *correction)
 {
 	const LiveCharge *live = correction->live;
 
-	return charge->item_id == correction->item_id && charge->kind == correction->kind && has_range(charge->kind) &&
+	return charge->item_id == correction->item_id && charge->kind == correction->kind &&
+		has_range(charge->kind) &&
 		(charge->version != correction->version || charge->period_no != correction->period_no) &&
 		charge->start < live->end && charge->end > live->start;
 }
@@ -73,15 +74,19 @@ note_revision(Chain *chain, int revision, bool nothing, int64 granted)
 	};
 }
 
-/* The revisions, in whatever key, of the item's charge that begins at an instant; rows of -1 are still to come. */
+/*
+ * The revisions, in whatever key, of the item's charge that begins at an
+ * instant; rows of -1 are still to come.
+ */
 static Chain
-chain_at(const DeltaList *list, const LiveCharge *live, int nlive, const Delta *delta, int64 ordinal, TimestampTz start)
+chain_at(const DeltaList *list, const LiveCharge *live, int nlive, const Delta *delta,
+		 int64 ordinal, TimestampTz start)
 {
 	Chain		chain = {.revision = -1, .nothing = true};
 
 	for (int i = 0; i < nlive; i++)
-		if (live[i].item_id == delta->item_id && live[i].kind == delta->kind && live[i].ordinal == ordinal &&
-			live[i].start == start)
+		if (live[i].item_id == delta->item_id && live[i].kind == delta->kind &&
+			live[i].ordinal == ordinal && live[i].start == start)
 			note_revision(&chain, live[i].revision, is_nothing(&live[i]), live[i].granted);
 	for (int i = 0; i < list->count; i++)
 	{
@@ -90,8 +95,12 @@ chain_at(const DeltaList *list, const LiveCharge *live, int nlive, const Delta *
 		if (other->item_id != delta->item_id || other->kind != delta->kind || other->ordinal != ordinal)
 			continue;
 		for (int k = 0; k < other->nrows; k++)
-			if (other->rows[k].start == start)
-				note_revision(&chain, other->rows[k].revision, other->rows[k].end == start, other->rows[k].granted);
+		{
+			const ChargeRow *row = &other->rows[k];
+
+			if (row->start == start)
+				note_revision(&chain, row->revision, row->end == start, row->granted);
+		}
 	}
 	return chain;
 }

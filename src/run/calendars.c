@@ -35,7 +35,10 @@ fill_calendar(ScheduleVersion *calendar, int row)
 				  query_text(row, 6), DatumGetInt32(query_value(row, 7)));
 }
 
-/* By subscription, then in the order in which the versions hold: of two at one instant the later entered. */
+/*
+ * By subscription, then in the order in which the versions hold: of two at one
+ * instant the later entered.
+ */
 static int
 compare_calendars(const void *a, const void *b)
 {
@@ -56,9 +59,10 @@ join_calendars(KeyedRows *rows)
 
 	for (int i = 0; i < rows->count; i++)
 	{
-		bool		last = i + 1 == rows->count || calendars[i + 1].subscription_id != calendars[i].subscription_id;
+		int64		id = calendars[i].subscription_id;
+		bool		last = i + 1 == rows->count || calendars[i + 1].subscription_id != id;
 
-		if (i == 0 || calendars[i - 1].subscription_id != calendars[i].subscription_id)
+		if (i == 0 || calendars[i - 1].subscription_id != id)
 			calendars[i].from = DT_NOBEGIN;
 		calendars[i].to = last ? DT_NOEND : calendars[i + 1].from;
 	}

@@ -14,14 +14,16 @@
  * has some.  The rows are zeroed and still to be filled from SPI_tuptable.
  */
 KeyedRows
-rows_of_batch(BatchQuery *query, const AccountBatch *batch, bool read_only, TimestampTz from, size_t size)
+rows_of_batch(BatchQuery *query, const AccountBatch *batch, bool read_only, TimestampTz from,
+			  size_t size)
 {
 	Datum		values[4] = {batch->lows, batch->highs, TimestampTzGetDatum(from)};
 	KeyedRows	rows = {.size = size};
 
 	if (batch->overlay != NULL)
 		values[3] = JsonbPGetDatum(batch->overlay);
-	rows.count = (int) query_run(batch->overlay ? &query->edited : &query->plain, values, NULL, read_only);
+	rows.count = (int) query_run(batch->overlay ? &query->edited : &query->plain, values, NULL,
+								 read_only);
 	rows.rows = palloc0(size * Max(rows.count, 1));
 	return rows;
 }

@@ -112,7 +112,8 @@ load_interruptions(const AccountBatch *batch, const RunContext *run)
 	for (int i = 0; i < rows.count; i++)
 	{
 		Interruption row = {
-			.subscription_id = query_int64(i, 1, 0), .from = query_int64(i, 2, 0), .to = query_int64(i, 3, DT_NOEND)
+			.subscription_id = query_int64(i, 1, 0), .from = query_int64(i, 2, 0),
+			.to = query_int64(i, 3, DT_NOEND)
 		};
 
 		if (row.from < row.to)

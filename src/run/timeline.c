@@ -162,8 +162,8 @@ load_instalments(AccountBatch *batch, const RunContext *run)
 		row->item_id = query_int64(i, 1, 0);
 		row->instalment = (Instalment)
 		{
-			.ordinal = DatumGetInt32(query_value(i, 2)), .start = query_int64(i, 3, 0), .end = query_int64(i, 4, 0),
-				.due = query_int64(i, 5, 0),
+			.ordinal = DatumGetInt32(query_value(i, 2)), .start = query_int64(i, 3, 0),
+				.end = query_int64(i, 4, 0), .due = query_int64(i, 5, 0),
 				.amount = amount_round(DatumGetNumeric(query_value(i, 6)),
 									   batch_find(batch, account_of_id(row->item_id))->terms.minor_units)
 		};
@@ -214,7 +214,9 @@ read_item(const Subscription *sub, int row)
 {
 	char	   *kind = query_text(row, 5);
 	bool		isnull;
-	SubscriptionItem item = {.subscription = sub, .charge_from = DATEVAL_NOBEGIN, .charge_until = DATEVAL_NOEND};
+	SubscriptionItem item = {
+		.subscription = sub, .charge_from = DATEVAL_NOBEGIN, .charge_until = DATEVAL_NOEND
+	};
 	Datum		date = query_datum(row, 6, &isnull);
 
 	item.id = query_int64(row, 1, 0);
@@ -244,7 +246,10 @@ add_once(ItemRows *rows, SubscriptionItem *item)
 	add_item(rows, item);
 }
 
-/* Adds an item that recurs, once for each version of the calendar that it lives through, but at least once. */
+/*
+ * Adds an item that recurs, once for each version of the calendar that it lives
+ * through, but at least once.
+ */
 static void
 add_recurring(ItemRows *rows, SubscriptionItem *item)
 {
@@ -270,7 +275,8 @@ add_recurring(ItemRows *rows, SubscriptionItem *item)
 		item->schedule = calendar->cycles;
 		item->schedule.months = item->price->every.month;
 		item->schedule.days = item->price->every.day;
-		item->irregular = item->irregular || calendar->nskipped > 0 || calendar->first_period == FIRST_JOIN;
+		item->irregular = item->irregular || calendar->nskipped > 0 ||
+			calendar->first_period == FIRST_JOIN;
 		add_item(rows, item);
 	}
 }

@@ -8,9 +8,10 @@ BEGIN
     SELECT x.version, CASE WHEN row_number() OVER w = 1 THEN '-infinity' ELSE x.valid_from END,
            coalesce(lead(x.valid_from) OVER w, 'infinity'), x.anchor, x.every, x.time_zone, x.billing_day, x.first_period
       FROM jsonb_populate_recordset(NULL::billing.schedule_version, timeline->'schedule_version') x
+     WHERE x.valid_from < 'infinity'
     WINDOW w AS (ORDER BY x.valid_from, x.version);
 END $$;
-COMMENT ON FUNCTION billing_internal.schedules(jsonb) IS 'schedule versions with the ranges in which they hold, the first from ever on';
+COMMENT ON FUNCTION billing_internal.schedules(jsonb) IS 'schedule versions that were not taken back with the ranges in which they hold, the first from ever on';
 
 -- Before the first paid instant what comes is waited for: the start, or the end of the trial.
 CREATE FUNCTION billing_internal.cycle_at(timeline jsonb, at timestamptz, OUT version int, OUT period_no int,

@@ -104,5 +104,41 @@ SELECT pg_temp.sound();
 SELECT pg_temp.subscribe('p10', 'year') AS s \gset
 SELECT billing.set_minimum(:s, 15, effective_at => '2026-04-01') \g /dev/null
 SELECT is(pg_temp.bill(:s, '2026-05-01'), '01.04 p10 10.00, 01.04 year 120.00, 01.05 MINIMUM vat 01.04-01.05 5.00, 01.05 p10 10.00', 'a year''s charge does not lie in a month');
+SELECT pg_temp.sound();
+
+-- Skipped cycles and pauses; a longer period is only shortened.
+SELECT pg_temp.subscribe('p10') AS s \gset
+SELECT billing.set_minimum(:s, 60, effective_at => '2026-04-01'), billing.set_minimum(:s, 183, every => '3 months', effective_at => '2026-04-01'), billing.skip_cycles(:s, 1, effective_at => '2026-04-02') \g /dev/null
+SELECT is(pg_temp.bill(:s, '2026-04-01', '2026-05-01', '2026-06-01', '2026-07-01'),
+          '01.04 p10 10.00, 01.05 MINIMUM vat 01.04-01.05 50.00, 01.06 p10 10.00, 01.07 MINIMUM vat 01.04-01.07 0.66, 01.07 MINIMUM vat 01.06-01.07 50.00, 01.07 p10 10.00',
+          'nothing for a skipped cycle; 183.00 x 60/91 = 120.66, less twice 60.00');
+SELECT billing.pause_subscription(:s, until => '2026-07-21', effective_at => '2026-07-11') \g /dev/null
+SELECT pg_temp.bill(:s, '2026-08-01') \g /dev/null
+SELECT is((SELECT string_agg(format('%s %s', l.kind, l.amount), ', ' ORDER BY l.kind) FROM billing.invoice_line l JOIN billing.invoice_header h ON h.id = l.invoice_id
+            WHERE h.account_id = :s >> 24 AND l.kind = 'minimum' AND l.period_start >= '2026-07-01' AND l.period_end < '2026-09-01'), 'minimum 33.87', '60.00 x 21/31 = 40.65 less the 6.78 that July still costs');
+SELECT pg_temp.sound();
+
+-- Bad input changes nothing.
+SELECT pg_temp.subscribe('p10') AS s \gset
+SELECT billing.add_item(:s, 'once', effective_at => '2026-04-01') AS once FROM (SELECT billing.create_price('once', currency => 'EUR', tax => 'vat', scheme => '{"model":"flat","flat_amount":5}')) p \gset
+CREATE TEMP TABLE before AS SELECT count(*) AS minimums FROM billing.minimum;
+SELECT throws_ok(format(call, :s, :once), code, NULL, call) FROM (VALUES
+    ('SELECT billing.set_minimum(17, 10)', 'LB109'),
+    ('SELECT billing.set_minimum(%1$s, NULL)', '22004'),
+    ('SELECT billing.set_minimum(%1$s, -1)', 'LB208'),
+    ('SELECT billing.set_minimum(%1$s, ''NaN'')', 'LB208'),
+    ('SELECT billing.set_minimum(%1$s, 1.001)', 'LB208'),
+    ('SELECT billing.set_minimum(%1$s, 10, item_id => %1$s)', 'LB114'),
+    ('SELECT billing.set_minimum(%1$s, 10, item_id => %2$s)', 'LB208'),
+    ('SELECT billing.set_minimum(%1$s, 10, every => ''10 days'')', 'LB205'),
+    ('SELECT billing.set_minimum(%1$s, 10, every => ''-1 month'')', 'LB205'),
+    ('SELECT billing.set_minimum(%1$s, 10, tax => ''none'')', 'LB103'),
+    ('SELECT billing.set_minimum(%1$s, 10, proration => ''hour'')', 'LB208'),
+    ('SELECT billing.set_minimum(%1$s, 10, effective_at => ''infinity'')', '22008'),
+    ('SELECT billing.end_minimum(%1$s)', 'LB118')) c (call, code);
+SELECT billing.set_minimum(:s, 10, effective_at => '2026-05-01') AS m \gset
+SELECT billing.end_minimum(:m, effective_at => '2026-06-01') \g /dev/null
+SELECT throws_ok(format('SELECT billing.end_minimum(%s, effective_at => ''2026-07-01'')', :m), 'LB306', NULL, 'a minimum ends once');
+SELECT is((SELECT count(*) FROM billing.minimum), (SELECT minimums + 1 FROM before), 'nothing else was entered');
 SELECT * FROM finish();
 ROLLBACK;

@@ -22,12 +22,8 @@ CREATE FUNCTION pg_temp.subscribe(price text, start_at timestamptz) RETURNS bigi
         items => jsonb_build_array(jsonb_build_object('price', price))) $$;
 -- Terms of the first item of a subscription from an instant on.
 CREATE FUNCTION pg_temp.terms(subscription bigint, at timestamptz, scheme jsonb DEFAULT NULL, price text DEFAULT NULL, quantity numeric DEFAULT NULL)
-    RETURNS void LANGUAGE sql AS $$
-    INSERT INTO billing.item_version (account_id, item_id, version, valid_from, price, price_version, quantity, scheme)
-    SELECT v.account_id, v.item_id, max(v.version) + 1, terms.at, terms.price, CASE WHEN terms.price IS NOT NULL THEN 1 END, terms.quantity, terms.scheme
-      FROM billing.item_version v WHERE v.account_id = subscription >> 24 AND v.item_id = subscription + 1 GROUP BY 1, 2;
-    UPDATE billing.price_version v SET in_use = true WHERE v.price = terms.price AND NOT v.in_use;
-    SELECT billing_internal.timeline_changed(subscription >> 24, terms.at, true) $$;
+    RETURNS bigint LANGUAGE sql AS $$
+    SELECT billing.change_item(subscription + 1, quantity => terms.quantity, price => terms.price, scheme => terms.scheme, effective_at => terms.at) $$;
 CREATE FUNCTION pg_temp.bill(subscription bigint, VARIADIC at timestamptz[]) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     ids bigint[] := '{}';

@@ -137,38 +137,43 @@ END $$;
 COMMENT ON FUNCTION billing_internal.plan_new_subscription(bigint, jsonb, interval) IS
     'a new subscription and its calendar, from the arguments of create_subscription';
 
--- Its items with their terms, in the order of the plan.
-CREATE FUNCTION billing_internal.plan_new_items(edits jsonb, every interval, items jsonb) RETURNS jsonb
+-- Its items with their terms, in the order of the plan, and the shortest of their intervals.
+CREATE FUNCTION billing_internal.plan_new_items(account_id bigint, change jsonb, OUT every interval, OUT edits jsonb)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subscription_id CONSTANT bigint := edits->'subscription'->0->>'id';
-    account CONSTANT bigint := subscription_id >> 24;
-    start_at CONSTANT timestamptz := edits->'subscription'->0->>'start_at';
+    id CONSTANT bigint := billing_internal.new_id(account_id, '{"ids":0}');
+    start_at CONSTANT timestamptz := coalesce((change->>'start_at')::timestamptz, now());
     item_rows jsonb[] := '{}';
     terms jsonb[] := '{}';
+    prices text[] := '{}';
     kind text;
     i record;
 BEGIN
-    FOR i IN SELECT * FROM jsonb_to_recordset(items) AS x (ordinal int, price text, quantity numeric, cycles int, metadata jsonb, instalments int,
-                 scheme jsonb, charge_from date, charge_until date, own_invoice boolean, description text, planned boolean, meter text) LOOP
+    FOR i IN SELECT * FROM billing_internal.merge_items(change->>'plan', nullif(change->'items', 'null')) m ORDER BY m.ordinal LOOP
         kind := billing_internal.item_kind(i.price, 'setup', i.cycles, i.instalments, i.charge_from, i.charge_until, i.own_invoice);
-        item_rows := item_rows || jsonb_build_object('account_id', account, 'id', subscription_id + i.ordinal, 'subscription_id', subscription_id,
+        item_rows := item_rows || jsonb_build_object('account_id', account_id, 'id', id + i.ordinal, 'subscription_id', id,
             'start_at', start_at, 'cycles', i.cycles, 'metadata', i.metadata, 'kind', kind, 'instalments', i.instalments,
             'charge_from', i.charge_from, 'charge_until', i.charge_until, 'own_invoice', i.own_invoice, 'description', i.description,
             'from_plan', i.planned AND kind = 'recurring');
-        terms := terms || jsonb_build_object('account_id', account, 'item_id', subscription_id + i.ordinal, 'version', 1, 'valid_from', start_at,
+        -- the intervals of all are compared below
+        terms := terms || jsonb_build_object('account_id', account_id, 'item_id', id + i.ordinal, 'version', 1, 'valid_from', start_at,
             'price', i.price, 'quantity', i.quantity, 'scheme', billing_internal.check_price_scheme(i.scheme, i.meter),
-            'price_version', billing_internal.check_item_price(subscription_id, every, i.price, i.quantity, start_at, true));
+            'price_version', billing_internal.check_item_price(id, NULL, i.price, i.quantity, start_at, true));
+        prices := prices || i.price;
     END LOOP;
-    RETURN jsonb_build_object('subscription_item', to_jsonb(item_rows), 'item_version', to_jsonb(terms), 'ids', 1 + cardinality(item_rows));
+    every := billing_internal.common_interval(prices);
+    IF every IS NULL THEN
+        PERFORM billing_internal.fail('invalid_item', format('a subscription of plan "%s" needs an item that recurs', change->>'plan'),
+                                      'Its interval makes the cycles.');
+    END IF;
+    edits := jsonb_build_object('subscription_item', to_jsonb(item_rows), 'item_version', to_jsonb(terms), 'ids', 1 + cardinality(item_rows));
 END $$;
-COMMENT ON FUNCTION billing_internal.plan_new_items(jsonb, interval, jsonb) IS 'items of a new subscription with their terms';
+COMMENT ON FUNCTION billing_internal.plan_new_items(bigint, jsonb) IS 'items of a new subscription with their terms, and its interval';
 
 CREATE FUNCTION billing_internal.plan_create_subscription(account_id bigint, change jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     archived_at timestamptz;
-    items jsonb;
     every interval;
     edits jsonb;
     s jsonb;
@@ -179,16 +184,10 @@ BEGIN
     ELSIF archived_at <= now() THEN
         PERFORM billing_internal.fail('archived_object', format('plan "%s" is archived', change->>'plan'));
     END IF;
-    items := (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.ordinal) FROM billing_internal.merge_items(change->>'plan', nullif(change->'items', 'null')) m);
-    every := billing_internal.common_interval(ARRAY(SELECT i->>'price' FROM jsonb_array_elements(items) i));
-    IF every IS NULL THEN
-        PERFORM billing_internal.fail('invalid_item', format('a subscription of plan "%s" needs an item that recurs', change->>'plan'),
-                                      'Its interval makes the cycles.');
-    END IF;
-    edits := billing_internal.plan_new_subscription(account_id, change, every);
+    SELECT i.every, i.edits INTO every, edits FROM billing_internal.plan_new_items(account_id, change) i;
+    edits := edits || billing_internal.plan_new_subscription(account_id, change, every);
     s := edits->'subscription'->0;
-    edits := edits || billing_internal.plan_new_items(edits, every, items)
-                   || jsonb_build_object('result', s->'id', 'effective_at', s->'start_at', 'changed_from', s->'start_at');
+    edits := edits || jsonb_build_object('result', s->'id', 'effective_at', s->'start_at', 'changed_from', s->'start_at');
     IF s->>'trial_end_action' = 'cancel' THEN
         edits := edits || jsonb_build_object('interruption', jsonb_build_array(jsonb_build_object('account_id', account_id, 'subscription_id', s->'id',
             'number', 1, 'kind', 'cancel', 'from_at', s->'trial_end_at', 'requested_at', s->'start_at', 'reason', 'end of trial')));

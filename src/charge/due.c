@@ -127,14 +127,19 @@ piece_is_joined(const Piece *piece)
 	return period_is_joined(piece->item, &period);
 }
 
-/* What belongs to a first period that is joined to the next: with the next one's regular charge. */
+/*
+ * What belongs to a first period that is joined to the next: with the next
+ * one's regular charge, or where that has none, after its own service.
+ */
 static TimestampTz
 joined_due(const Piece *piece)
 {
 	Period		next = item_period(piece->item, piece->period_no + 1);
 	TimestampTz due = periods_are_over(piece->item, &next) ? DT_NOEND : regular_due(piece->item, &next);
 
-	return due == DT_NOEND ? with_next_regular(piece->item, piece->end) : due;
+	if (due != DT_NOEND)
+		return due;
+	return with_next_regular(piece->item, piece->item->price->advance ? Min(piece->end, piece->item->to) : piece->end);
 }
 
 /*

@@ -199,6 +199,21 @@ counts(const Due *due, const Piece *piece)
 	return piece->cut_start >= due->piece.cut_start && piece->cut_end <= due->piece.cut_end;
 }
 
+/* The group that a charge belongs to: that of its tax class, or of its item where that changed its class. */
+static int
+group_of(const TaxGroup *groups, int ngroups, const Piece *piece)
+{
+	int			g = 0;
+
+	while (g < ngroups && (groups[g].price->tax_inclusive != piece->price->tax_inclusive ||
+						   strcmp(groups[g].price->tax, piece->price->tax) != 0))
+		g++;
+	for (int i = 0; i < ngroups && g == ngroups; i++)
+		if (groups[i].item_id == piece->item->id)
+			g = i;
+	return g;
+}
+
 /* The tax classes of a period's charges, with what is charged; of none, that of the first item. */
 static TaxGroup *
 tax_groups(const Due *due, const Piece *pieces, int count, int *ngroups)
@@ -209,13 +224,11 @@ tax_groups(const Due *due, const Piece *pieces, int count, int *ngroups)
 	for (int i = 0; i < count; i++)
 	{
 		const Piece *piece = &pieces[i];
-		int			g = 0;
+		int			g;
 
 		if (!counts(due, piece))
 			continue;
-		while (g < *ngroups && (groups[g].price->tax_inclusive != piece->price->tax_inclusive ||
-								strcmp(groups[g].price->tax, piece->price->tax) != 0))
-			g++;
+		g = group_of(groups, *ngroups, piece);
 		if (g == *ngroups)
 			groups[(*ngroups)++] = (TaxGroup)
 		{

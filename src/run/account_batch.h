@@ -87,6 +87,7 @@ extern void batch_load_live(AccountBatch *batch, RunContext *run, Datum edited, 
 extern void batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, TimestampTz from);
 extern void split_corrections(BatchAccount *account);
 extern void batch_load_uses(AccountBatch *batch, const RunContext *run, Datum *keys);
+extern int	rows_of_account(int row, int count);
 extern int64 query_amount(int row, int column, int minor_units);
 extern void batch_load_usage(AccountBatch *batch, const RunContext *run);
 extern void split_pieces(BatchAccount *account, const TaxTable *taxes);

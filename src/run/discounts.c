@@ -175,7 +175,7 @@ batch_load_uses(AccountBatch *batch, const RunContext *run, Datum *keys)
 		DocumentDiscounts *discounts = &account->history.discounts;
 
 		if (discounts->uses == NULL)
-			discounts->uses = palloc(sizeof(DiscountUse) * (count - row));
+			discounts->uses = palloc(sizeof(DiscountUse) * rows_of_account(row, count));
 		discounts->uses[discounts->nuses++] = (DiscountUse)
 		{
 			.origin_invoice = query_int64(row, 2, 0), .discount_id = query_int64(row, 3, 0),

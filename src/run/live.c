@@ -87,14 +87,16 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 		"  FROM billing.charge x WHERE account_id = ANY ($1) AND period_start >= $2 AND NOT EXISTS (SELECT FROM"
 		"   billing.invoice_header h WHERE h.account_id = x.account_id AND h.id = x.invoice_id AND h.status = 'draft')"
 		"  ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) c"
-		" CROSS JOIN LATERAL (SELECT o.* FROM billing.charge r"
+		" JOIN billing.invoice_line w ON w.account_id = c.account_id AND w.invoice_id = c.invoice_id AND w.line_no = c.line_no"
+		" CROSS JOIN LATERAL (SELECT w.invoice_id, w.line_no, w.tax_category, w.tax_rate, w.tax_reason, w.plan WHERE w.nature = 'charge'"
+		"  UNION ALL (SELECT o.invoice_id, o.line_no, o.tax_category, o.tax_rate, o.tax_reason, o.plan FROM billing.charge r"
 		"  JOIN billing.invoice_line b ON b.account_id = r.account_id AND b.invoice_id = r.invoice_id AND b.line_no = r.line_no"
 		"  JOIN billing.invoice_line o ON o.account_id = r.account_id"
 		"   AND o.invoice_id = CASE WHEN b.nature = 'charge' THEN b.invoice_id ELSE b.corrects_invoice_id END"
 		"   AND o.line_no = CASE WHEN b.nature = 'charge' THEN b.line_no ELSE b.corrects_line_no END"
-		"  WHERE r.account_id = c.account_id AND r.item_id = c.item_id AND r.kind = c.kind AND r.period_start = c.period_start"
+		"  WHERE w.nature <> 'charge' AND r.account_id = c.account_id AND r.item_id = c.item_id AND r.kind = c.kind AND r.period_start = c.period_start"
 		"   AND r.ordinal = c.ordinal AND r.revision <= c.revision"
-		"  ORDER BY b.nature = 'charge' DESC, CASE WHEN b.nature = 'charge' THEN -r.revision ELSE r.revision END LIMIT 1) l"
+		"  ORDER BY b.nature = 'charge' DESC, CASE WHEN b.nature = 'charge' THEN -r.revision ELSE r.revision END LIMIT 1)) l"
 		" ORDER BY c.account_id, c.item_id, c.period_start",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};
@@ -106,7 +108,7 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 		BatchAccount *account = batch_find(batch, query_int64(row, L_ACCOUNT, 0));
 
 		if (account->live == NULL)
-			account->live = palloc0(sizeof(LiveCharge) * (count - row));
+			account->live = palloc0(sizeof(LiveCharge) * rows_of_account(row, count));
 		fill_live(&account->live[account->nlive++], run, account->terms.minor_units, row);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -152,7 +154,7 @@ load_origins(AccountBatch *batch, const RunContext *run, Datum *keys)
 		CorrectionHistory *history = &account->history;
 
 		if (history->origins == NULL)
-			history->origins = palloc0(sizeof(OriginDocument) * (count - row));
+			history->origins = palloc0(sizeof(OriginDocument) * rows_of_account(row, count));
 		history->origins[history->norigins++] = (OriginDocument)
 		{
 			.id = query_int64(row, 2, 0), .settled = DatumGetBool(query_value(row, 3)),
@@ -183,7 +185,7 @@ load_credited(AccountBatch *batch, const RunContext *run, Datum *keys)
 		CorrectionHistory *history = &account->history;
 
 		if (history->credited == NULL)
-			history->credited = palloc0(sizeof(CreditedBefore) * (count - row));
+			history->credited = palloc0(sizeof(CreditedBefore) * rows_of_account(row, count));
 		history->credited[history->ncredited++] = (CreditedBefore)
 		{
 			.invoice_id = query_int64(row, 2, 0), .category = query_text(row, 3),

@@ -190,6 +190,18 @@ load_terms(AccountBatch *batch, RunContext *run)
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/* How many rows of the last result, by account in column 1, belong to the account of a row, its first. */
+int
+rows_of_account(int row, int count)
+{
+	int64		account_id = query_int64(row, 1, 0);
+	int			next = row;
+
+	while (next < count && query_int64(next, 1, 0) == account_id)
+		next++;
+	return next - row;
+}
+
 /* Drafts of the accounts: what they carry is compared again. */
 static void
 load_drafts(AccountBatch *batch, const RunContext *run)
@@ -208,7 +220,7 @@ load_drafts(AccountBatch *batch, const RunContext *run)
 		Draft	   *draft;
 
 		if (account->drafts == NULL)
-			account->drafts = palloc0(sizeof(Draft) * count);
+			account->drafts = palloc0(sizeof(Draft) * rows_of_account(row, count));
 		draft = &account->drafts[account->ndrafts++];
 		draft->id = query_int64(row, 2, 0);
 		draft->credit_note = DatumGetBool(query_value(row, 3));

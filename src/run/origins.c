@@ -55,7 +55,7 @@ batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, Times
 		BatchAccount *account = batch_find(batch, query_int64(row, 1, 0));
 
 		if (account->added == NULL)
-			account->added = palloc(sizeof(AddedLine) * (count - row));
+			account->added = palloc(sizeof(AddedLine) * rows_of_account(row, count));
 		account->added[account->nadded++] = (AddedLine)
 		{
 			.item_id = query_int64(row, 2, 0), .kind = kind_named(query_text(row, 3)), .ordinal = query_int64(row, 4, 0),

@@ -8,3 +8,4 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 psql -X -v rows="${BENCH_ROWS:-2000000}" -f "$here/charge.sql"
 sh "$here/bill_run.sh"
+sh "$here/history.sh"

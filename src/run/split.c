@@ -10,14 +10,16 @@
 
 #include "run/account_batch.h"
 
-/* Does a live row charge something of the piece's period, at its price? */
+/* Does a live row charge something of the piece, on its terms? */
 static bool
 charges(const LiveCharge *live, const Piece *piece)
 {
-	return same_key(live, piece) && live->price == piece->price && live->end > live->start;
+	return same_key(live, piece) && live->price == piece->price && live->end > live->start &&
+		live->start < piece->end && live->end > piece->start &&
+		(piece->price->aggregation != AGGREGATE_NONE || same_numeric(live->quantity, piece->quantity));
 }
 
-/* Is anything of the piece's period charged already, at its price? */
+/* Is anything of the piece charged already? */
 static bool
 is_charged(const BatchAccount *account, const Piece *piece)
 {
@@ -27,7 +29,7 @@ is_charged(const BatchAccount *account, const Piece *piece)
 	return false;
 }
 
-/* The first start after the given instant of what is charged of the piece's period, at its price. */
+/* The first start after the given instant of what is charged of the piece. */
 static TimestampTz
 next_charged_start(const BatchAccount *account, const Piece *piece, TimestampTz after)
 {

@@ -84,7 +84,8 @@ fill_subscription(Subscription *sub, const ScheduleVersion *calendars, int ncale
 
 /*
  * Subscriptions whose items may still be due.  Those that wait for their first
- * payment, or did not get it, charge nothing.
+ * payment, or did not get it, do not live: an activation that was withdrawn
+ * leaves nothing charged.
  */
 static KeyedRows
 load_subscriptions(const AccountBatch *batch, const RunContext *run, const KeyedRows *calendars,
@@ -115,9 +116,11 @@ load_subscriptions(const AccountBatch *batch, const RunContext *run, const Keyed
 		const ScheduleVersion *first = find_rows(calendars, query_int64(i, 1, 0), &ncalendars);
 		Subscription *sub = &((Subscription *) rows.rows)[count];
 
-		if (ncalendars == 0 || !DatumGetBool(query_value(i, 7)))
+		if (ncalendars == 0)
 			continue;
 		fill_subscription(sub, first, ncalendars, i);
+		if (!DatumGetBool(query_value(i, 7)))
+			sub->end = sub->start;
 		take_plans(plans, sub, query_text(i, 6));
 		count++;
 	}

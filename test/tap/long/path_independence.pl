@@ -10,7 +10,7 @@ use lib "$FindBin::RealBin/..";
 use Billing;
 use Test::More;
 
-my $lives = 1000;
+my $lives = 800;
 my $node = new_server('main');
 
 plan skip_all => 'pgtap is not installed'

@@ -380,7 +380,7 @@ keep_granted(Key *key, DeltaList *list)
 		for (int i = 0; i < key->nlive; i++)
 		{
 			int64		more = pass == 0 ? Min(key->live[i].money.amount, key->live[i].granted)
-				: key->live[i].money.amount - kept[i];
+			: key->live[i].money.amount - kept[i];
 
 			more = Max(0, Min(more, left));
 			kept[i] += more;

@@ -227,5 +227,5 @@ SELECT throws_ok(format('SELECT * FROM billing.preview_invoices(%s, %s)', :s, n)
 SELECT throws_ok('SELECT * FROM billing.' || call, '22004', NULL, 'null is refused: ' || call)
   FROM unnest(ARRAY['preview_change(NULL, ''{}'')', 'preview_change(1, NULL)', 'preview_change_cost(1, NULL)', 'preview_invoices(NULL)']) call;
 SELECT is((SELECT count(DISTINCT document) FROM billing.preview_invoices(subscription_id => :s, count => NULL)), 1::bigint, 'no count: the next one');
-SELECT is_empty('SELECT * FROM billing.check()', 'the books are sound');
+SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound, also computed anew');
 SELECT * FROM finish();

@@ -180,6 +180,7 @@ struct Subscription
 	int64		id;
 	TimestampTz start;			/* the first paid instant */
 	TimestampTz end;			/* DT_NOEND: endless */
+	bool		waits;			/* for its first payment, or did not get it: has no items */
 	const ScheduleVersion *calendars;	/* by from */
 	int			ncalendars;
 	char	   *purchase_order; /* or NULL */

@@ -279,7 +279,7 @@ earliest_range(const AccountBatch *batch)
 
 				from = Min(from, start);
 			}
-			from = minimums_start(&account->subs[s], from);
+			from = account->subs[s].waits ? DT_NOBEGIN : minimums_start(&account->subs[s], from);
 		}
 	}
 	return from;

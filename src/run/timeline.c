@@ -84,7 +84,7 @@ fill_subscription(Subscription *sub, const ScheduleVersion *calendars, int ncale
 
 /*
  * Subscriptions whose items may still be due.  Those that wait for their first
- * payment, or did not get it, do not live: an activation that was withdrawn
+ * payment, or did not get it, have no items: an activation that was withdrawn
  * leaves nothing charged.
  */
 static KeyedRows
@@ -119,7 +119,8 @@ load_subscriptions(const AccountBatch *batch, const RunContext *run, const Keyed
 		if (ncalendars == 0)
 			continue;
 		fill_subscription(sub, first, ncalendars, i);
-		if (!DatumGetBool(query_value(i, 7)))
+		sub->waits = !DatumGetBool(query_value(i, 7));
+		if (sub->waits)
 			sub->end = sub->start;
 		take_plans(plans, sub, query_text(i, 6));
 		count++;
@@ -318,7 +319,7 @@ load_items(AccountBatch *batch, RunContext *run, const KeyedRows *subs)
 		const Subscription *sub = find_rows(subs, query_int64(i, 2, 0), &found);
 		SubscriptionItem item;
 
-		if (sub == NULL)
+		if (sub == NULL || sub->waits)
 			continue;
 		item = read_item(sub, i);
 		if (!take_terms(run, &rows.terms, &item))

@@ -97,7 +97,7 @@ load_live(AccountBatch *batch, RunContext *run, Datum edited, TimestampTz from)
 		"  WHERE w.nature <> 'charge' AND r.account_id = c.account_id AND r.item_id = c.item_id AND r.kind = c.kind AND r.period_start = c.period_start"
 		"   AND r.ordinal = c.ordinal AND r.revision <= c.revision"
 		"  ORDER BY b.nature = 'charge' DESC, CASE WHEN b.nature = 'charge' THEN -r.revision ELSE r.revision END LIMIT 1)) l"
-		" ORDER BY c.account_id, c.item_id, c.period_start",
+		" ORDER BY c.account_id, c.item_id, c.period_start, c.kind, c.ordinal",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};
 	Datum		values[2] = {edited, TimestampTzGetDatum(from)};

@@ -29,14 +29,25 @@ is_charged(const BatchAccount *account, const Piece *piece)
 	return false;
 }
 
-/* The first start after the given instant of what is charged of the piece. */
+/* Does something that is charged of the piece end at an instant? */
+static bool
+ends_at(const BatchAccount *account, const Piece *piece, TimestampTz at)
+{
+	for (int i = 0; i < account->nlive; i++)
+		if (account->live[i].end == at && charges(&account->live[i], piece))
+			return true;
+	return false;
+}
+
+/* The first cut after the given instant in what is charged of the piece. */
 static TimestampTz
 next_charged_start(const BatchAccount *account, const Piece *piece, TimestampTz after)
 {
 	TimestampTz next = DT_NOEND;
 
 	for (int i = 0; i < account->nlive; i++)
-		if (charges(&account->live[i], piece) && account->live[i].start > after)
+		if (charges(&account->live[i], piece) && account->live[i].start > after &&
+			ends_at(account, piece, account->live[i].start))
 			next = Min(next, account->live[i].start);
 	return next;
 }

@@ -21,6 +21,26 @@ covers(const Delta *charge, const Delta *correction)
 		charge->start < live->end && charge->end > live->start;
 }
 
+/* What the key of a correction that is written now charges anew waits for it no longer. */
+static bool
+release(DeltaList *list, const Delta *correction, const Window *window)
+{
+	bool		any = false;
+
+	for (int i = 0; i < list->count; i++)
+	{
+		Delta	   *charge = &list->deltas[i];
+
+		if (charge->correction || charge->due <= window->horizon || charge->piece->due > window->horizon ||
+			charge->item_id != correction->item_id || charge->kind != correction->kind ||
+			charge->version != correction->version || charge->period_no != correction->period_no)
+			continue;
+		charge->due = charge->piece->due;
+		any = true;
+	}
+	return any;
+}
+
 /*
  * A correction that frees a range which a charge of this run covers is written
  * with that charge, whatever its due date.
@@ -28,6 +48,8 @@ covers(const Delta *charge, const Delta *correction)
 static void
 pull_forward(DeltaList *list, const Window *window)
 {
+	bool		released = false;
+
 	for (int c = 0; c < list->count; c++)
 	{
 		const Delta *charge = &list->deltas[c];
@@ -35,9 +57,17 @@ pull_forward(DeltaList *list, const Window *window)
 		if (charge->correction || charge->due > window->horizon)
 			continue;
 		for (int i = 0; i < list->count; i++)
-			if (list->deltas[i].correction && covers(charge, &list->deltas[i]))
-				list->deltas[i].due = Min(list->deltas[i].due, charge->due);
+		{
+			Delta	   *correction = &list->deltas[i];
+
+			if (!correction->correction || correction->due <= charge->due || !covers(charge, correction))
+				continue;
+			correction->due = charge->due;
+			released = release(list, correction, window) || released;
+		}
 	}
+	if (released)
+		pull_forward(list, window);
 }
 
 /* Leaves out what is not due; the account has to be looked at again. */

@@ -405,7 +405,7 @@ billing_bill_run(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("bill run in a transaction block: its documents stay or go with the transaction")));
 	run->batch_context = AllocSetContextCreate(PortalContext, "billing batch", BATCH_MEMORY,
-											   ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
+											   ALLOCSET_DEFAULT_INITSIZE, BATCH_MEMORY);
 	run->context = run_context_create(PortalContext, false);
 	if (run->entity != NULL)
 		(void) run_entity(run->context, run->entity);

@@ -77,4 +77,19 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags)
 #define pgstat_get_local_beentry_by_index(index) pgstat_fetch_stat_local_beentry(index)
 #endif
 
+/* 3057465acfb (16): the settings, and how many there are, from one function */
+#if PG_VERSION_NUM < 160000
+#define get_guc_variables(num_vars) (*(num_vars) = GetNumConfigOptions(), (get_guc_variables) ())
+#endif
+
+/* c9af054653 (17): waits of an extension have names */
+#if PG_VERSION_NUM < 170000
+#define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
+#endif
+
+/* e7689190b3d (17): a background worker may connect as a role that cannot log in */
+#if PG_VERSION_NUM < 170000
+#define BGWORKER_BYPASS_ROLELOGINCHECK 0
+#endif
+
 #endif							/* BILLING_COMPAT_H */

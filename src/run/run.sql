@@ -1,10 +1,10 @@
 -- Runs.
 
 CREATE PROCEDURE billing.bill_run(at timestamptz DEFAULT NULL, workers int DEFAULT 1, batch_size int DEFAULT 1000,
-    entity text DEFAULT NULL, finalize boolean DEFAULT true)
+    entity text DEFAULT NULL, finalize boolean DEFAULT true, spread interval DEFAULT NULL)
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_bill_run';
-COMMENT ON PROCEDURE billing.bill_run(timestamptz, int, int, text, boolean) IS
-    'bills everything that is due at a moment (default now), batch by batch, each committed; in a transaction block all in the caller''s transaction; may be killed, repeated and run twice at once';
+COMMENT ON PROCEDURE billing.bill_run(timestamptz, int, int, text, boolean, interval) IS
+    'bills everything that is due at a moment (default now), batch by batch, each committed, with so many processes; spread: of what fell due within such a window only its share by now; in a transaction block all in the caller''s transaction; may be killed, repeated and run twice at once';
 
 CREATE FUNCTION billing.bill_account(account_id bigint, at timestamptz DEFAULT NULL) RETURNS SETOF bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_bill_account';

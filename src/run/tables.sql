@@ -12,7 +12,8 @@ CREATE TABLE IF NOT EXISTS billing.run ( -- runs and how they ended
     accounts bigint NOT NULL DEFAULT 0, -- accounts that were due at its start
     done bigint NOT NULL DEFAULT 0, -- accounts finished
     documents bigint NOT NULL DEFAULT 0, -- documents written
-    errors bigint NOT NULL DEFAULT 0 -- accounts parked
+    errors bigint NOT NULL DEFAULT 0, -- accounts parked
+    spread interval -- window over which what was due was spread; null: all at once
 );
 
 CREATE TABLE IF NOT EXISTS billing.run_batch ( -- a run's work list: ranges of accounts, claimed row by row
@@ -21,7 +22,8 @@ CREATE TABLE IF NOT EXISTS billing.run_batch ( -- a run's work list: ranges of a
     first_account_id bigint NOT NULL, -- first account of the range
     last_account_id bigint NOT NULL, -- last account of the range
     accounts int NOT NULL, -- accounts due in it at the run's start
-    status text NOT NULL DEFAULT 'pending' CONSTRAINT run_batch_status_check CHECK (status IN ('pending', 'done')), -- pending or done
+    status text NOT NULL DEFAULT 'pending' CONSTRAINT run_batch_status_check CHECK (status IN ('pending', 'held', 'done')), -- pending; held: done but for accounts that are waited for; done
+    left_out bigint[], -- accounts that others held when their range was billed
     CONSTRAINT run_batch_key PRIMARY KEY (run_id, batch_no)
 ) WITH (fillfactor = 70);
 
@@ -29,7 +31,7 @@ CREATE TABLE IF NOT EXISTS billing.run_worker ( -- progress of a run, one row pe
     run_id bigint NOT NULL CONSTRAINT run_worker_run_fkey REFERENCES billing.run ON DELETE CASCADE, -- run
     worker int NOT NULL, -- 0 is the leader
     pid int NOT NULL, -- server process
-    phase text NOT NULL CONSTRAINT run_worker_phase_check CHECK (phase IN ('billing', 'sweeping', 'done')), -- what it is doing
+    phase text NOT NULL CONSTRAINT run_worker_phase_check CHECK (phase IN ('billing', 'sweeping', 'waiting', 'done', 'stopped')), -- what it is doing; stopped: it ended early
     done bigint NOT NULL DEFAULT 0, -- accounts finished
     documents bigint NOT NULL DEFAULT 0, -- documents written
     errors bigint NOT NULL DEFAULT 0, -- accounts parked

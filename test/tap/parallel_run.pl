@@ -95,6 +95,24 @@ $node->safe_psql('parked', q{UPDATE billing.account SET tax_status = DEFAULT WHE
 $node->safe_psql('parked', run_with(2));
 same_documents($node, 'parked', $expected, 'mended: the same documents');
 
+# One account with 20,000 items: nobody waits for it
+
+new_books($node, 'huge', accounts => 2000);
+$node->safe_psql('huge', q{
+	INSERT INTO billing.subscription_item SELECT (x.r).* FROM (SELECT jsonb_populate_record(i, jsonb_build_object('id', i.id + 10 + 2 * n)) AS r
+	    FROM billing.subscription_item i, generate_series(1, 10000) n WHERE account_id = 2) x;
+	INSERT INTO billing.item_version SELECT (x.r).* FROM (SELECT jsonb_populate_record(v, jsonb_build_object('item_id', v.item_id + 10 + 2 * n)) AS r
+	    FROM billing.item_version v, generate_series(1, 10000) n WHERE account_id = 2) x;
+	UPDATE billing.account_state SET next_ordinal = 20030 WHERE account_id = 2;
+	UPDATE billing.account_state SET next_due = '2026-01-03 00:00+01';
+	ANALYZE});
+$node->safe_psql('huge', "CALL billing.bill_run('2026-01-05 00:00+01', workers => 2, batch_size => 50)");
+is($node->safe_psql('huge', q{SELECT (SELECT position FROM billing.seal WHERE account_id = 2) = (SELECT max(position) FROM billing.seal) FROM billing.seal LIMIT 1}),
+	't', 'the huge account gets the last number');
+is($node->safe_psql('huge', q{SELECT accounts || ' ' || first_account_id FROM billing.run_batch ORDER BY batch_no DESC LIMIT 1}), '1 2', 'as a range of its own');
+cmp_ok($node->safe_psql('huge', 'SELECT count(*) FROM billing.invoice_line WHERE account_id = 2'), '>', 10000, 'with a line for every item');
+sound_books($node, 'huge', 'huge account: books are sound', shallow => 1);
+
 # Who calls, and with which settings: roles that own nothing, books of a role that cannot log in
 
 $node->safe_psql('postgres', $_) for 'CREATE ROLE keeper', 'CREATE ROLE boss NOSUPERUSER', 'CREATE ROLE lou LOGIN IN ROLE boss', 'CREATE ROLE outsider LOGIN';

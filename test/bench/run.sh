@@ -9,3 +9,4 @@ here=$(cd "$(dirname "$0")" && pwd)
 psql -X -v rows="${BENCH_ROWS:-2000000}" -f "$here/charge.sql"
 sh "$here/bill_run.sh"
 sh "$here/history.sh"
+sh "$here/parallel.sh"

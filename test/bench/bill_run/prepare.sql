@@ -54,12 +54,14 @@ BEGIN
     UPDATE billing.series SET position = 0, counter = 0, counter_year = NULL, last_issued_on = NULL, chain_hash = NULL;
 END $$;
 
--- The same rows and the same update, or a part of them, committed in the same batches.
-CREATE PROCEDURE bench.raw_run(parts text[] DEFAULT '{account_state,invoice_header,invoice_line,invoice_tax,charge,seal}')
+-- The same rows and the same update, or a part of them, committed in the same batches; every nth batch only,
+-- as one of several sessions.
+CREATE PROCEDURE bench.raw_run(parts text[] DEFAULT '{account_state,invoice_header,invoice_line,invoice_tax,charge,seal}',
+    sessions int DEFAULT 1, session int DEFAULT 0)
 LANGUAGE plpgsql AS $$
 DECLARE
-    low bigint := 1;
-    high bigint := 1000;
+    low bigint := 1 + 1000 * session;
+    high bigint := 1000 + 1000 * session;
 BEGIN
     WHILE low <= (SELECT max(account_id) FROM billing.account) LOOP
         IF 'account_state' = ANY (parts) THEN
@@ -84,8 +86,8 @@ BEGIN
             INSERT INTO raw.seal SELECT * FROM bench.seal WHERE account_id BETWEEN low AND high;
         END IF;
         COMMIT;
-        low := low + 1000;
-        high := high + 1000;
+        low := low + 1000 * sessions;
+        high := high + 1000 * sessions;
     END LOOP;
 END $$;
 VACUUM (FREEZE, ANALYZE);

@@ -152,7 +152,9 @@ void
 canonical_row(StringInfo form, const char *part, const Column *columns, int ncolumns,
 			  const Datum *values, const bool *nulls)
 {
-	appendStringInfo(form, "[%s]\n", part);
+	appendStringInfoChar(form, '[');
+	appendStringInfoString(form, part);
+	appendBinaryStringInfo(form, "]\n", 2);
 	for (int i = 0; i < ncolumns; i++)
 	{
 		if (!columns[i].sealed || nulls[i])

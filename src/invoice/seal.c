@@ -57,11 +57,23 @@ padded_number(const char *format, int *width)
 	return *end == '}' && *width < 100 ? (int) (end + 1 - format) : 0;
 }
 
+/* Decimal digits with leading zeros up to a width; without the server's printf, which is dear here. */
+static void
+append_digits(StringInfo text, int64 value, int width)
+{
+	char		digits[32];
+	int			length = pg_lltoa(value, digits);
+
+	for (; width > length; width--)
+		appendStringInfoChar(text, '0');
+	appendBinaryStringInfo(text, digits, length);
+}
+
 /*
  * The number of a document: format with {number} or {number:6}, {year} and
  * {yy} filled in; palloc'd.  Other text stands as it is.
  */
-char *
+static char *
 series_number(const char *format, int64 counter, int year)
 {
 	StringInfoData number;
@@ -74,22 +86,22 @@ series_number(const char *format, int64 counter, int year)
 
 		if (strncmp(format, "{number}", 8) == 0)
 		{
-			appendStringInfo(&number, INT64_FORMAT, counter);
+			append_digits(&number, counter, 1);
 			format += 8;
 		}
 		else if (length > 0)
 		{
-			appendStringInfo(&number, "%0*lld", width, (long long) counter);
+			append_digits(&number, counter, width);
 			format += length;
 		}
 		else if (strncmp(format, "{year}", 6) == 0)
 		{
-			appendStringInfo(&number, "%04d", year);
+			append_digits(&number, year, 4);
 			format += 6;
 		}
 		else if (strncmp(format, "{yy}", 4) == 0)
 		{
-			appendStringInfo(&number, "%02d", year % 100);
+			append_digits(&number, year % 100, 2);
 			format += 4;
 		}
 		else
@@ -107,16 +119,26 @@ chain_link(const Digest *before, const char *series, int64 position, const char 
 		   DateADT issued_on, const Digest *payload)
 {
 	StringInfoData seal;
-	int			year,
-				month,
-				day;
+	Digest		link;
+	int			date[3];
 
-	j2date(issued_on + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	j2date(issued_on + POSTGRES_EPOCH_JDATE, &date[0], &date[1], &date[2]);
 	initStringInfo(&seal);
-	appendStringInfo(&seal, "%s\n" INT64_FORMAT "\n%s\n%04d-%02d-%02d\n", series, position, number,
-					 year, month, day);
+	appendStringInfoString(&seal, series);
+	appendStringInfoChar(&seal, '\n');
+	append_digits(&seal, position, 1);
+	appendStringInfoChar(&seal, '\n');
+	appendStringInfoString(&seal, number);
+	for (int i = 0; i < 3; i++)
+	{
+		appendStringInfoChar(&seal, i == 0 ? '\n' : '-');
+		append_digits(&seal, date[i], i == 0 ? 4 : 2);
+	}
+	appendStringInfoChar(&seal, '\n');
 	appendBinaryStringInfo(&seal, (const char *) payload->bytes, sizeof(payload->bytes));
-	return hash_pair(before, seal.data, seal.len);
+	link = hash_pair(before, seal.data, seal.len);
+	pfree(seal.data);
+	return link;
 }
 
 /* Locks and reads a series; waits at most billing.seal_timeout (55P03). */
@@ -172,9 +194,9 @@ series_store(const char *code, const Series *series)
 
 /* Gives the next number of a locked series to a document. */
 static void
-seal_one(Series *series, const SealRequest *request, TimestampTz at, Rows *seals)
+seal_one(Series *series, const SealRequest *request, Rows *seals)
 {
-	DateADT		issued_on = Max(local_date(at, request->tz), series->last_issued_on);
+	DateADT		issued_on = Max(request->local_date, series->last_issued_on);
 	int			year = year_of(issued_on);
 	Datum		values[SEAL_COUNT];
 	bool		nulls[SEAL_COUNT] = {false};
@@ -210,6 +232,9 @@ seal_documents(SealRequest *requests, int count, TimestampTz at)
 	const char *done = "";
 	Rows		seals;
 
+	for (int i = 0; i < count; i++)
+		requests[i].local_date = i > 0 && requests[i].tz == requests[i - 1].tz
+			? requests[i - 1].local_date : local_date(at, requests[i].tz);
 	rows_open(&seals, "seal", seal_columns, SEAL_COUNT);
 	for (;;)
 	{
@@ -224,7 +249,7 @@ seal_documents(SealRequest *requests, int count, TimestampTz at)
 		series = series_lock(next);
 		for (int i = 0; i < count; i++)
 			if (strcmp(requests[i].series, next) == 0)
-				seal_one(&series, &requests[i], at, &seals);
+				seal_one(&series, &requests[i], &seals);
 		series_store(next, &series);
 		done = next;
 	}

@@ -18,11 +18,11 @@ typedef struct SealRequest
 	int64		invoice_id;
 	Digest		payload;
 	pg_tz	   *tz;				/* the seller's: dates are his */
+	DateADT		local_date;		/* today there; seal_documents() fills it in */
 } SealRequest;
 
 extern void seal_documents(SealRequest *requests, int count, TimestampTz at);
 extern Digest chain_link(const Digest *before, const char *series, int64 position, const char *number,
 						 DateADT issued_on, const Digest *payload);
-extern char *series_number(const char *format, int64 counter, int year);
 
 #endif							/* BILLING_SEAL_H */

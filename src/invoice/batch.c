@@ -63,7 +63,7 @@ add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 	canonical_row(&form, "header", header_columns, HEADER_COUNT, values, nulls);
 	for (int line_no = 1; line_no <= document->nlines; line_no++)
 	{
-		CHECK_FOR_INTERRUPTS();	/* there may be tens of thousands */
+		CHECK_FOR_INTERRUPTS(); /* there may be tens of thousands */
 		line_row(terms, document, line_no, values, nulls);
 		rows_put(&batch->line, values, nulls);
 		canonical_row(&form, "line", line_columns, LINE_COUNT, values, nulls);

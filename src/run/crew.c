@@ -81,6 +81,15 @@ session_ends(int code, Datum arg)
 		terminate_all(crew);
 }
 
+/* Nobody is left who could be stopped. */
+static void
+forget_crew(void)
+{
+	if (crew != NULL)
+		dsm_detach(crew->orders);
+	crew = NULL;
+}
+
 /* Stops the workers, if there are any, and waits until they are gone. */
 void
 crew_stop(void)
@@ -204,6 +213,8 @@ crew_start(const BillRun *run, int workers)
 		members->count++;
 	}
 	MemoryContextSwitchTo(old);
+	if (members->count == 0)
+		forget_crew();
 	return members->count;
 }
 
@@ -242,8 +253,7 @@ crew_ended(int milliseconds)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	dsm_detach(crew->orders);
-	crew = NULL;
+	forget_crew();
 	return true;
 }
 

@@ -45,9 +45,10 @@
 /*
  * Accounts with more ids than this are batches of their own and come last, so
  * that nobody else's documents wait for them.  Items, documents and the like
- * draw an id each, so the counter bounds what there is to load.
+ * draw an id each, so the counter bounds what there is to load; so many take a few
+ * tenths of a second.
  */
-#define BIG "s.next_ordinal > 1000"
+#define BIG "s.next_ordinal > 10000"
 
 /* Contexts and catalogue of a run, below a context that outlives its transactions. */
 void

@@ -147,7 +147,8 @@ $node->restart;
 like($stderr, qr/^(psql:\S+ )?NOTICE:  bill run 1 has 3 workers instead of 9\n.*HINT:  Raise max_worker_processes/s, 'two slots: three processes, and a notice');
 is($node->safe_psql('few', 'SELECT count(*) FROM billing.run_worker'), 3, 'three took part');
 same_documents($node, 'few', $expected, 'fewer slots: the same documents');
-$node->append_conf('postgresql.conf', 'max_worker_processes = 0');
+# The launcher of logical replication takes the only one.
+$node->append_conf('postgresql.conf', "max_worker_processes = 1\nmax_logical_replication_workers = 1");
 $node->restart;
 copy_books($node, 'roles', 'alone');
 is($node->safe_psql('alone', "CALL billing.bill_run('2026-04-20 00:00+02', workers => 2, batch_size => 50); SELECT status || ' ' || done FROM billing.run ORDER BY id DESC LIMIT 1"),

@@ -7,6 +7,11 @@
 
 extern bool billing_enabled;
 extern int	billing_max_future; /* minutes */
+extern int	billing_job_history;	/* runs */
+extern int	billing_job_retry;	/* seconds */
+extern int	billing_max_runners;
+extern int	billing_scheduler_interval; /* seconds */
 extern int	billing_seal_timeout;	/* milliseconds */
+extern bool billing_workers;
 
 #endif							/* BILLING_H */

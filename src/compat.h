@@ -77,12 +77,32 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags)
 #define pgstat_get_local_beentry_by_index(index) pgstat_fetch_stat_local_beentry(index)
 #endif
 
+/* 4f2400cb3f1 (15): memory is asked for in a hook, no longer while libraries are loaded */
+#if PG_VERSION_NUM >= 150000
+#define request_shmem_by(hook, previous) \
+	((previous) = shmem_request_hook, shmem_request_hook = (hook))
+#else
+typedef void (*shmem_request_hook_type) (void);
+#define request_shmem_by(hook, previous) ((previous) = NULL, (hook) ())
+#endif
+
+/* 791b1b71da3 (15): the function of fixed parameter types is named after them */
+#if PG_VERSION_NUM < 150000
+#define pg_analyze_and_rewrite_fixedparams(tree, text, types, count, env) \
+	pg_analyze_and_rewrite(tree, text, types, count, env)
+#endif
+
+/* c727f511bd7 (16): one function checks the privileges of all kinds of objects, here of functions */
+#if PG_VERSION_NUM < 160000
+#define object_aclcheck(class_id, object, role, mode) pg_proc_aclcheck(object, role, mode)
+#endif
+
 /* 3057465acfb (16): the settings, and how many there are, from one function */
 #if PG_VERSION_NUM < 160000
 #define get_guc_variables(num_vars) (*(num_vars) = GetNumConfigOptions(), (get_guc_variables) ())
 #endif
 
-/* c9af054653 (17): waits of an extension have names */
+/* c9af0546934 (17): waits of extensions have names */
 #if PG_VERSION_NUM < 170000
 #define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
 #endif
@@ -90,6 +110,12 @@ InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags)
 /* e7689190b3d (17): a background worker may connect as a role that cannot log in */
 #if PG_VERSION_NUM < 170000
 #define BGWORKER_BYPASS_ROLELOGINCHECK 0
+#endif
+
+/* 8d33fbacbac (18): a portal is always run once */
+#if PG_VERSION_NUM < 180000
+#define PortalRun(portal, count, top_level, dest, other, completion) \
+	PortalRun(portal, count, top_level, true, dest, other, completion)
 #endif
 
 #endif							/* BILLING_COMPAT_H */

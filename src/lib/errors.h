@@ -56,6 +56,7 @@
 	X(COUPON_NOT_REDEEMABLE, 305, "coupon_not_redeemable", "the coupon is archived, not valid at the instant, in another currency, used up or does not fit", "see the detail") \
 	X(DISCOUNT_ENDED, 306, "discount_ended", "the discount or minimum ended before the instant", "see billing.discount and billing.minimum for its dates") \
 	X(UNKNOWN_ITEM, 114, "unknown_item", "no item has this id", "see billing.subscription_item") \
+	X(UNKNOWN_JOB, 130, "unknown_job", "no job has this name", "see billing.job") \
 	X(NO_TAX_RATE, 401, "no_tax_rate", "no tax rate is valid for entity, class, tax status and tax point", "insert the rate into billing.tax_rate") \
 	X(DOCUMENT_IMMUTABLE, 402, "document_immutable", "a finished document, its charges or its seal cannot be changed", "correct it with a new document") \
 	X(WRONG_DOCUMENT_STATE, 403, "wrong_document_state", "the document's status does not allow this", "see the document's status") \

@@ -16,7 +16,7 @@ typedef struct SpiQuery
 {
 	const char *text;
 	int			nargs;
-	Oid			argtypes[8];
+	Oid			argtypes[12];
 	SPIPlanPtr	plan;
 } SpiQuery;
 

@@ -20,8 +20,8 @@
  * Is a process still executing the statement that began a run?  A session
  * outlives a run that was canceled, and process ids come again.
  */
-static bool
-is_under_way(int pid, TimestampTz started_at)
+bool
+run_is_under_way(int pid, TimestampTz started_at)
 {
 	pgstat_clear_backend_activity_snapshot();
 	for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++)
@@ -51,7 +51,7 @@ runs_mark_interrupted(void)
 	int			ngone = 0;
 
 	for (int i = 0; i < count; i++)
-		if (!is_under_way(DatumGetInt32(query_value(i, 2)), query_int64(i, 3, 0)))
+		if (!run_is_under_way(DatumGetInt32(query_value(i, 2)), query_int64(i, 3, 0)))
 			ids[ngone++] = query_int64(i, 1, 0);
 	for (int i = 0; i < ngone; i++)
 		(void) query_run1(&mark, false, Int64GetDatum(ids[i]));

@@ -17,7 +17,8 @@ typedef struct Job
 {
 	char	   *name;
 	char	   *owner;
-	char	   *procedure;		/* qualified, with argument types where the name alone is not unique */
+	char	   *procedure;		/* qualified, with argument types where the name alone is not
+								 * unique */
 	char	   *arguments;		/* jsonb as text */
 	char	   *proof;			/* that the owner scheduled it */
 	int64		run_no;

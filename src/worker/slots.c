@@ -194,7 +194,10 @@ runner_leave(int code, Datum arg)
 	my_runner->pid = 0;
 	if (my_runner->scheduler == 0)
 	{
-		/* Nobody waits for this end; whoever serves the books now has to see what became of the job. */
+		/*
+		 * Nobody waits for this end; whoever serves the books now has to see what became of the
+		 * job.
+		 */
 		SchedulerSlot *slot = slot_of(my_runner->database, false);
 
 		my_runner->state = RUNNER_FREE;

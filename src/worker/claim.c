@@ -28,17 +28,16 @@
 #define LAST_DELAY 3600000		/* milliseconds */
 
 /*
- * Begins a worker's transaction on the books: as their owner, restricted, so
+ * In a worker's fresh transaction: opens the books as their owner, restricted, so
  * that no trigger of his is put off until the worker is itself again, and
  * whatever the role's or the database's settings of transactions are.
  */
 void
-job_begin(BooksScope *scope)
+job_open(BooksScope *scope)
 {
 	Oid			user;
 	int			security;
 
-	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
 	SPI_connect();
@@ -48,7 +47,7 @@ job_begin(BooksScope *scope)
 	SetUserIdAndSecContext(user, security | SECURITY_RESTRICTED_OPERATION);
 }
 
-/* Commits it. */
+/* Commits that transaction. */
 void
 job_commit(BooksScope *scope)
 {

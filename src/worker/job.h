@@ -48,7 +48,7 @@ extern JobCall *job_call(const char *procedure, Jsonb *arguments, TimestampTz at
 extern List *job_call_analyze(const JobCall *call);
 
 /* claim.c */
-extern void job_begin(BooksScope *scope);
+extern void job_open(BooksScope *scope);
 extern void job_commit(BooksScope *scope);
 extern bool job_claim(Job *job, TimestampTz now, bool by_hand);
 extern void job_finish(const Job *job, const char *status, const ErrorData *error);

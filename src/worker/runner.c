@@ -107,7 +107,8 @@ claim(Job *job)
 	BooksScope	scope;
 	bool		claimed;
 
-	job_begin(&scope);
+	StartTransactionCommand();
+	job_open(&scope);
 	books_check(true);
 	MemoryContextSwitchTo(context);
 	claimed = job_claim(job, GetCurrentStatementStartTimestamp(), false);
@@ -142,7 +143,8 @@ billing_runner_main(Datum arg)
 	{
 		runner_reached(RUNNER_CLAIMED);
 		error = run_job(&job);
-		job_begin(&scope);
+		StartTransactionCommand();
+		job_open(&scope);
 		job_finish(&job, error == NULL ? "succeeded" : "failed", error);
 		job_commit(&scope);
 	}

@@ -146,23 +146,25 @@ fail_hopeless(void)
 					 "Let it log in, or schedule the job anew as another role.");
 }
 
-/* Reads what is due, and notes what cannot run; false where there are no books to serve. */
+/*
+ * Are there an engine and books to serve?  In a transaction that touches no
+ * other table, so that whoever drops or migrates the books never waits for a
+ * scheduler that waits for him.
+ */
 static bool
-look_at_books(void)
+finds_books(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	bool		serving;
 	BooksScope	scope;
+	bool		serving;
 
-	job_begin(&scope);
-	serving = books_may_bill();
-	if (serving)
+	StartTransactionCommand();
+	if (!has_books())
 	{
-		job_finish_interrupted();
-		heal_plans(now);
-		list_jobs(now);
-		fail_hopeless();
+		CommitTransactionCommand();
+		return false;
 	}
+	job_open(&scope);
+	serving = books_may_bill();
 	job_commit(&scope);
 	return serving;
 }
@@ -171,19 +173,24 @@ look_at_books(void)
 static void
 look(void)
 {
-	bool		serving;
+	TimestampTz now = GetCurrentTimestamp();
+	BooksScope	scope;
 
 	scheduler_take_wake();
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, "looking for due jobs");
-	StartTransactionCommand();
-	serving = has_books();
-	CommitTransactionCommand();
-	if (!serving || !look_at_books())
+	if (!finds_books())
 	{
 		scheduler_retires();
 		proc_exit(0);
 	}
+	StartTransactionCommand();
+	job_open(&scope);
+	job_finish_interrupted();
+	heal_plans(now);
+	list_jobs(now);
+	fail_hopeless();
+	job_commit(&scope);
 	scheduler_serves();
 }
 

@@ -17,7 +17,7 @@ COMMENT ON FUNCTION billing.unschedule_job(text) IS 'removes a job and its histo
 
 CREATE PROCEDURE billing.run_job(name text) LANGUAGE c AS 'MODULE_PATHNAME', 'billing_run_job';
 COMMENT ON PROCEDURE billing.run_job(text) IS
-    'runs a job now, in the session of its owner; works without workers';
+    'runs a job now, in the session of the caller, who must be its owner; works without workers';
 
 CREATE FUNCTION billing_internal.job_instant(first_start timestamptz, every interval, time_zone text, at timestamptz)
     RETURNS timestamptz LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_job_instant';

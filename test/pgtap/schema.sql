@@ -38,7 +38,8 @@ SELECT is_empty($$SELECT oid::regprocedure FROM routine WHERE obj_description(oi
 
 -- Settings.
 SELECT is((SELECT array_agg(name ORDER BY name) FROM pg_settings WHERE name LIKE 'billing.%'),
-          ARRAY['billing.enabled', 'billing.max_future', 'billing.seal_timeout'], 'the settings');
+          ARRAY['billing.enabled', 'billing.job_history', 'billing.job_retry', 'billing.max_future', 'billing.max_runners',
+                'billing.scheduler_interval', 'billing.seal_timeout', 'billing.workers'], 'the settings');
 SELECT is_empty($$SELECT name FROM pg_settings WHERE name LIKE 'billing.%' AND (coalesce(short_desc, '') = '' OR coalesce(extra_desc, '') = '')$$,
                 'every setting has a short and a long description');
 SELECT CASE WHEN current_setting('server_version_num')::int >= 150000

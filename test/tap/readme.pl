@@ -14,6 +14,7 @@ my $node = PostgreSQL::Test::Cluster->new('readme');
 my $scratch = PostgreSQL::Test::Utils::tempdir;
 
 $node->init(extra => [ '--encoding=UTF8', '--no-locale' ]);
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'billing'");
 $node->start;
 $ENV{PGHOST} = $node->host;
 $ENV{PGPORT} = $node->port;
@@ -174,7 +175,7 @@ SKIP:
 	my $there = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_cron'});
 
 	skip 'pg_cron example: it is not installed (Debian: postgresql-15-cron)', 1 if !$there;
-	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_cron'\ncron.host = '" . $node->host . "'\ncron.timezone = 'UTC'\n");
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'billing, pg_cron'\ncron.host = '" . $node->host . "'\ncron.timezone = 'UTC'\n");
 	$node->restart;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_cron');
 	$node->safe_psql('postgres', $schedule->{text});

@@ -167,6 +167,23 @@ $node->safe_psql('shop', q{SELECT pg_cancel_backend(running_pid) FROM billing.jo
 like(runs_of('long', 1), qr/^1 failed 57014/, 'pg_cancel_backend cancels the job');
 is($node->safe_psql('shop', q{SELECT billing.alter_job('long', paused => true)}), 'long', 'paused');
 
+# Without workers: jobs cannot be scheduled, but run by hand
+
+$node->safe_psql('shop', q{UPDATE billing.job SET paused = true});
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', q{''});
+$node->restart;
+for my $call (q{schedule_job('x', 'billing.check', '1 day')}, q{alter_job('at', paused => false)}, q{unschedule_job('at')})
+{
+	my $stderr;
+	is(error_as('ops', "SELECT billing.$call"), '55000', "not preloaded: $call");
+	$node->psql('shop', "SELECT billing.$call", stderr => \$stderr);
+	like($stderr, qr/HINT:  Add billing to shared_preload_libraries/, 'and how to change that');
+}
+is(error_as('ops', q{SELECT billing.schedule_job(NULL, 'billing.check', '1 day')}), '22004', 'null is null');
+as_role('ops', q{CALL billing.run_job('nightly')});
+is($node->safe_psql('shop', q{SELECT status FROM billing.job_history WHERE job = 'nightly' ORDER BY run_no DESC LIMIT 1}), 'succeeded', 'run_job works without workers');
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', q{'billing'});
+
 # Missed runs are caught up once
 
 $node->stop;

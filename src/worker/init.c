@@ -18,7 +18,6 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
-#include "utils/guc.h"
 
 #include "compat.h"
 #include "worker/worker.h"
@@ -90,23 +89,13 @@ workers_init(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* Signals of a worker: it ends wherever it may be interrupted, and reads its settings anew. */
+/* Signals of a worker: it ends wherever it may be interrupted, and learns when settings changed. */
 void
 worker_signals(void)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-}
-
-/* Reads the settings again where that was asked for. */
-void
-worker_reload(void)
-{
-	if (!ConfigReloadPending)
-		return;
-	ConfigReloadPending = false;
-	ProcessConfigFile(PGC_SIGHUP);
 }
 
 /* Sleeps until woken, at most so long (below zero: for ever). */

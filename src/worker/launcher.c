@@ -22,6 +22,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -253,7 +254,11 @@ billing_launcher_main(Datum arg)
 	{
 		bool		everywhere = ConfigReloadPending;
 
-		worker_reload();
+		if (everywhere)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
 		take_wishes(&everywhere);
 		if (!billing_enabled || !billing_workers)
 		{

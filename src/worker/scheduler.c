@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -34,6 +35,14 @@
 static Scheduler me;
 
 PGDLLEXPORT void billing_scheduler_main(Datum arg);
+
+/* Ends the process; that is no failure. */
+static void
+retire(void)
+{
+	scheduler_retires();
+	proc_exit(0);
+}
 
 /* Are there an engine and books in this database?  In a transaction. */
 static bool
@@ -180,10 +189,7 @@ look(void)
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, "looking for due jobs");
 	if (!finds_books())
-	{
-		scheduler_retires();
-		proc_exit(0);
-	}
+		retire();
 	StartTransactionCommand();
 	job_open(&scope);
 	job_finish_interrupted();
@@ -249,7 +255,10 @@ must_look(bool ended)
 		(me.queue_at == me.nqueued && (me.next_run <= now || me.full || ended));
 }
 
-/* A scheduler's life. */
+/*
+ * A scheduler's life.  When settings are read anew it ends and lets itself be
+ * started again, since those of the database are read with the connection.
+ */
 void
 billing_scheduler_main(Datum arg)
 {
@@ -259,25 +268,22 @@ billing_scheduler_main(Datum arg)
 	if (!scheduler_enter(DatumGetObjectId(arg)))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	if (!billing_enabled || !billing_workers)
+		retire();
 	scheduler_init(&me);
 	pgstat_report_appname("billing scheduler");
 	wait_event = WaitEventExtensionNew("BillingScheduler");
 	look();
-	for (;;)
+	while (!ConfigReloadPending)
 	{
-		bool		ended;
+		bool		ended = scheduler_reap(&me);
 
-		worker_reload();
-		if (!billing_enabled || !billing_workers)
-		{
-			scheduler_retires();
-			proc_exit(0);
-		}
-		ended = scheduler_reap(&me);
 		if (must_look(ended))
 			look();
 		start_queued();
 		report_sleep();
 		worker_sleep(sleep_length(), wait_event);
 	}
+	database_wake(MyDatabaseId);
+	retire();
 }

@@ -48,7 +48,6 @@ extern void workers_init(void);
 extern bool workers_preloaded(void);
 extern void wake_at_commit(void);
 extern void worker_signals(void);
-extern void worker_reload(void);
 extern void worker_sleep(int64 milliseconds, uint32 wait_event);
 
 /* databases.c */

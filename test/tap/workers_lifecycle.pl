@@ -126,6 +126,19 @@ for my $setting (qw(workers enabled))
 	$node->reload;
 	ok(scheduler_of('shop'), "billing.$setting = on: they come again");
 }
+$node->safe_psql('shop', 'ALTER DATABASE shop SET billing.enabled = off');
+$node->reload;
+no_scheduler_in('shop', 'billing.enabled = off for a database: no worker is left there');
+$node->safe_psql('shop', 'ALTER DATABASE shop RESET billing.enabled');
+$node->reload;
+ok(scheduler_of('shop'), 'and reset, they come again');
+$runner = long_job('shop');
+$pid = scheduler_of('shop');
+$node->reload;
+$pid = scheduler_of('shop', $pid);
+is($node->safe_psql('shop', q{SELECT running_pid FROM billing.job WHERE name = 'long'}), $runner, 'a job under way outlives a reload');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($runner)");
+is(long_job_ended('shop'), 'interrupted|57P01', 'and its end is seen');
 $node->safe_psql('shop', q{SELECT billing.alter_job('long', every => '1 day')});
 
 # DROP EXTENSION, committed or not

@@ -94,6 +94,8 @@ is(scheduler('shop'), $pid, 'it is the same process');
 
 $node->append_conf('postgresql.conf', 'billing.scheduler_interval = 1');
 $node->reload;
+wait_for($node, 'postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'billing scheduler' AND datname = 'shop' AND pid <> $pid)", 'the scheduler has read its settings');
+$pid = scheduler('shop');
 my $last_look = q{SELECT state_change FROM pg_stat_activity WHERE backend_type = 'billing scheduler' AND datname = 'shop'};
 
 sub wait_for_looks

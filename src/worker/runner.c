@@ -4,8 +4,8 @@
  *
  * Three transactions: claim the job, run it, note how it ended.  The job itself
  * runs in a portal of its own as a statement of a client would, so that a
- * procedure may commit; it begins with the settings of its role and database,
- * like any session of that role.
+ * procedure may commit; it has the settings of its role and database, like any
+ * session of that role, statement_timeout among them.
  */
 #include "postgres.h"
 
@@ -15,6 +15,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 #include "tcop/dest.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
@@ -23,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 
 #include "compat.h"
 #include "worker/job.h"
@@ -79,6 +81,9 @@ run_job(const Job *job)
 						job->started_at);
 		PopActiveSnapshot();
 		pgstat_report_activity(STATE_RUNNING, psprintf("job \"%s\": %s", job->name, call->text));
+		debug_query_string = call->text;
+		if (StatementTimeout > 0)
+			enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
 		run_call(call);
 		CommitTransactionCommand();
 	}
@@ -94,6 +99,10 @@ run_job(const Job *job)
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
+	/* What was meant for the job does not hit the note of its end. */
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	debug_query_string = NULL;
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(context);
 	return error;

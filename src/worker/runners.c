@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -66,7 +67,8 @@ register_runner(Runner *runner, const RunnerEntry *entry)
 	bool		started;
 
 	StaticAssertStmt(sizeof(RunnerEntry) <= BGW_EXTRALEN, "a runner's entry must fit");
-	snprintf(worker.bgw_name, BGW_MAXLEN, "billing runner for job %.60s", entry->name);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "billing runner for job %.*s", pg_mbcliplen(entry->name, strlen(entry->name), 60),
+			 entry->name);
 	memcpy(worker.bgw_extra, entry, sizeof(RunnerEntry));
 	started = RegisterDynamicBackgroundWorker(&worker, &runner->handle);
 	MemoryContextSwitchTo(old);

@@ -242,7 +242,10 @@ database_release(Oid database)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = slot_of(database, false);
 	if (slot != NULL && slot->holds > 0)
+	{
 		slot->holds--;
+		slot_tidy(slot);
+	}
 	wake_launcher();
 	LWLockRelease(shared->lock);
 }

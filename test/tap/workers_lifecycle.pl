@@ -74,6 +74,9 @@ is($node->safe_psql('postgres', q{SELECT string_agg(concat_ws('|', backend_type,
 	"billing launcher|billing launcher|idle|starts schedulers where books are set up or jobs change\n"
 	  . 'billing scheduler|billing scheduler|shop|idle|0 jobs, none planned', 'pg_stat_activity tells what they do');
 
+is($node->safe_psql('postgres', q{SELECT DISTINCT wait_event_type || CASE WHEN current_setting('server_version_num')::int < 170000 THEN '' ELSE wait_event END
+	FROM pg_stat_activity WHERE backend_type = 'billing launcher'}), $node->pg_version < 17 ? 'Extension' : 'ExtensionBillingLauncher', 'their waits are named, where the server has names for waits of extensions');
+
 # Terminated, they come again; killed, the server restarts and they come again
 
 my $old = launcher();

@@ -99,6 +99,10 @@ $node->safe_psql('shop', q{UPDATE billing.job SET paused = true});
 
 $node->safe_psql('shop', q{ALTER ROLE ops SET default_transaction_read_only = on; ALTER ROLE ops SET default_transaction_isolation = 'serializable'});
 like(run_again('ops'), qr/^failed 25006/, 'settings of the role hold for its jobs');
+$node->safe_psql('shop', q{ALTER ROLE ops RESET ALL; ALTER ROLE ops SET statement_timeout = '20ms'});
+$node->safe_psql('shop', q{CREATE PROCEDURE nap() LANGUAGE sql AS 'SELECT pg_sleep(600)'});
+as_role('ops', q{SELECT billing.schedule_job('nap', 'public.nap', '1 day', now() + interval '1 hour')});
+like(run_again('nap'), qr/^failed 57014 canceling statement due to statement timeout as $/, 'also its statement_timeout');
 $node->safe_psql('shop', q{ALTER ROLE ops RESET ALL});
 is(run_again('ops'), 'succeeded as ops', 'and not for noting how they ended');
 

@@ -7,8 +7,9 @@
  * command, where its caller may give it at all, the workers in that database
  * are ended and kept out until the command is over, however it ends.
  *
- * DROP EXTENSION needs no such care, as workers hold no lock between two looks:
- * its commit wakes the scheduler, which finds nothing to serve and ends.
+ * So they are before DROP EXTENSION, which locks one table of the books after
+ * the other and would meet a run that does the same in another order.  Its
+ * commit wakes the scheduler, which finds nothing to serve and ends.
  */
 #include "postgres.h"
 
@@ -93,6 +94,21 @@ may_have_database(Oid database, bool copy)
 	return allowed;
 }
 
+/* Does a superuser drop the extension? */
+static bool
+drops_extension(Node *statement)
+{
+	DropStmt   *drop = (DropStmt *) statement;
+	ListCell   *cell;
+
+	if (!IsA(statement, DropStmt) || drop->removeType != OBJECT_EXTENSION || !superuser())
+		return false;
+	foreach(cell, drop->objects)
+		if (strcmp(strVal(lfirst(cell)), "billing") == 0)
+			return true;
+	return false;
+}
+
 /* The database that the statement needs for itself and its caller may have, or InvalidOid. */
 static Oid
 database_to_hold(Node *statement)
@@ -100,6 +116,10 @@ database_to_hold(Node *statement)
 	const char *name = database_needed(statement);
 	Oid			database = name ? get_database_oid(name, true) : InvalidOid;
 
+	if (in_runner())
+		return InvalidOid;
+	if (drops_extension(statement))
+		return MyDatabaseId;
 	if (!OidIsValid(database) || !may_have_database(database, IsA(statement, CreatedbStmt)))
 		return InvalidOid;
 	return database;

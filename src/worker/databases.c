@@ -5,7 +5,7 @@
  * The server refuses DROP, RENAME, SET TABLESPACE and copying a DATABASE while
  * others are connected to it, and ends no workers by itself.  So before such a
  * command, where its caller may give it at all, the workers in that database
- * are ended and kept out until the command is over, however it ends.
+ * are ended and kept out until its transaction is over, however that ends.
  *
  * So they are before DROP EXTENSION, which locks one table of the books after
  * the other and would meet a run that does the same in another order.  Its
@@ -24,9 +24,9 @@
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
 
@@ -38,6 +38,7 @@
 
 static ProcessUtility_hook_type next_utility = NULL;
 static object_access_hook_type next_access = NULL;
+static List *held = NIL;		/* databases, by this transaction */
 
 /* Value of an option by name, or NULL. */
 static const char *
@@ -125,10 +126,27 @@ database_to_hold(Node *statement)
 	return database;
 }
 
+/* Keeps workers out of the database until the end of the transaction. */
 static void
-release_database(int code, Datum database)
+hold(Oid database)
 {
-	database_release(DatumGetObjectId(database));
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	held = lappend_oid(held, database);
+	MemoryContextSwitchTo(old);
+	database_hold(database);
+}
+
+/* At the end of a transaction. */
+void
+databases_release(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, held)
+		database_release(lfirst_oid(cell));
+	list_free(held);
+	held = NIL;
 }
 
 /* Ends the workers in a held database and waits until they are gone. */
@@ -161,19 +179,12 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree, 
 {
 	Oid			database = database_to_hold(statement->utilityStmt);
 
-	if (!OidIsValid(database))
+	if (OidIsValid(database))
 	{
-		next_process_utility(statement, query, read_only_tree, context, params, environment, dest, qc);
-		return;
-	}
-	database_hold(database);
-	PG_ENSURE_ERROR_CLEANUP(release_database, ObjectIdGetDatum(database));
-	{
+		hold(database);
 		end_workers(database);
-		next_process_utility(statement, query, read_only_tree, context, params, environment, dest, qc);
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(release_database, ObjectIdGetDatum(database));
-	database_release(database);
+	next_process_utility(statement, query, read_only_tree, context, params, environment, dest, qc);
 }
 
 /* Dropping the extension is news for the scheduler, if it is committed. */

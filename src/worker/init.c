@@ -29,16 +29,16 @@ static bool wake_wanted = false;
 
 PG_FUNCTION_INFO_V1(billing_wake_workers);
 
-/* At the end of a transaction: wakes the scheduler where the transaction asked for it. */
+/* At the end of a transaction: gives databases free, and wakes the scheduler where the transaction asked for it. */
 static void
-wake_at_end(XactEvent event, void *arg)
+at_end(XactEvent event, void *arg)
 {
-	if (!wake_wanted)
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE && event != XACT_EVENT_ABORT)
 		return;
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+	databases_release();
+	if (wake_wanted && event != XACT_EVENT_ABORT)
 		database_wake(MyDatabaseId);
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
-		wake_wanted = false;
+	wake_wanted = false;
 }
 
 /* What the transaction did concerns the scheduler of this database. */
@@ -85,7 +85,7 @@ workers_init(void)
 	preloaded = true;
 	shared_init();
 	databases_install_hooks();
-	RegisterXactCallback(wake_at_end, NULL);
+	RegisterXactCallback(at_end, NULL);
 	RegisterBackgroundWorker(&worker);
 }
 

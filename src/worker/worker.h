@@ -52,6 +52,7 @@ extern void worker_sleep(int64 milliseconds, uint32 wait_event);
 
 /* databases.c */
 extern void databases_install_hooks(void);
+extern void databases_release(void);
 
 /* shared.c */
 extern void shared_init(void);

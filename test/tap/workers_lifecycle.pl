@@ -191,6 +191,13 @@ is(long_job_ended('store'), 'interrupted|57P01', 'the job is interrupted');
 lasts_at_most(3, 'postgres', 'BEGIN; ALTER DATABASE store RENAME TO shop; SELECT pg_sleep(0.3); ROLLBACK', 'RENAME rolled back');
 ok(scheduler_of('store'), 'the scheduler comes again');
 
+my $holder = Billing::Session->new($node->connstr('postgres'));
+$holder->query('BEGIN; ALTER DATABASE store RENAME TO shop');
+no_scheduler_in('store', 'RENAME keeps workers out until its transaction ends');
+$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . $holder->pid . ')');
+$holder->finish;
+ok(scheduler_of('store'), 'also when its session is terminated: then the scheduler comes again');
+
 my $place = File::Spec->rel2abs(PostgreSQL::Test::Utils::tempdir);
 $node->safe_psql('postgres', "CREATE TABLESPACE place LOCATION '$place'");
 lasts_at_most(3, 'postgres', 'ALTER DATABASE store SET TABLESPACE place', 'SET TABLESPACE');

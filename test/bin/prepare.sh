@@ -56,7 +56,7 @@ wanted_packages() {
 		echo "postgresql-$major-pgtap"
 }
 
-# For the README's example programs, where the distribution has them; a Node that somebody else
+# For the README's examples, where the distribution has them; a Node that somebody else
 # installed is left alone, since Debian's driver would replace it.  Java is too big to bring along.
 driver_packages() {
 	case $target:${ID:-}:${VERSION_ID:-} in
@@ -65,6 +65,8 @@ driver_packages() {
 	esac
 	[ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import psycopg' 2>/dev/null || echo python3-psycopg
 	have node || echo node-pg
+	! is_debian_server || [ -f "/usr/share/postgresql/$major/extension/pg_cron.control" ] ||
+		echo "postgresql-$major-cron"
 }
 
 one_line() {

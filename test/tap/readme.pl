@@ -174,13 +174,20 @@ SKIP:
 	my ($schedule) = grep { $_->{text} =~ /cron\./ } blocks_of('sql');
 	my $there = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_cron'});
 
-	skip 'pg_cron example: it is not installed (Debian: postgresql-15-cron)', 1 if !$there;
+	skip 'pg_cron example: it is not installed (Debian: postgresql-15-cron)', 2 if !$there;
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'billing, pg_cron'\ncron.host = '" . $node->host . "'\ncron.timezone = 'UTC'\n");
 	$node->restart;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_cron');
 	$node->safe_psql('postgres', $schedule->{text});
 	is($node->safe_psql('postgres', 'SELECT database, schedule, command FROM cron.job'),
 		'shop|5 * * * *|CALL billing.bill_run()', 'pg_cron: the job is scheduled');
+	# It would begin at the next full minute; at the server's start it begins at once.
+	$node->safe_psql('postgres', q{UPDATE cron.job SET schedule = '@reboot'});
+	my $runs = $node->safe_psql('shop', 'SELECT count(*) FROM billing.run');
+	$node->restart;
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM cron.job_run_details WHERE status = 'succeeded'});
+	is($node->safe_psql('shop', q{SELECT count(*), (array_agg(status ORDER BY id DESC))[1] FROM billing.run}), $runs + 1 . '|finished', 'pg_cron: it bills');
+	$node->safe_psql('postgres', 'DELETE FROM cron.job');
 }
 
 # Tables against the catalog

@@ -63,7 +63,7 @@ job_procedure(const char *procedure)
 	return function;
 }
 
-/* The same way back: qualified, argument types only where needed, so that it outlives a new signature. */
+/* The way back: qualified, argument types only where needed, so that it outlives a new signature. */
 char *
 job_procedure_name(Oid function)
 {
@@ -80,6 +80,7 @@ job_procedure_name(Oid function)
 		format_procedure_qualified(function);
 }
 
+/* Fills the signature from the catalog. */
 static void
 signature_read(Signature *signature, Oid function)
 {
@@ -97,6 +98,7 @@ signature_read(Signature *signature, Oid function)
 	ReleaseSysCache(tuple);
 }
 
+/* Is it an argument that a job may give? */
 static bool
 is_input(const Signature *signature, int arg)
 {
@@ -234,6 +236,13 @@ add_others(JobCall *call, StringInfo text, const Signature *signature, Timestamp
 	}
 }
 
+/* A job's arguments as they are passed on. */
+Jsonb *
+job_arguments(const Job *job)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(job->arguments)));
+}
+
 /*
  * The call of a procedure with the arguments of a job, as of a moment.  What it
  * holds is palloc'd in the current context.
@@ -276,12 +285,14 @@ List *
 job_call_analyze(const JobCall *call)
 {
 	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(call->text));
-	List	   *queries = pg_analyze_and_rewrite_fixedparams(raw, call->text, call->argtypes, call->nargs, NULL);
+	List	   *queries = pg_analyze_and_rewrite_fixedparams(raw, call->text, call->argtypes,
+															 call->nargs, NULL);
+	Oid			called = called_function(linitial_node(Query, queries));
 
-	if (called_function(linitial_node(Query, queries)) != call->function)
+	if (called != call->function)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
-				 errmsg("with these arguments %s would be called", format_procedure_qualified(called_function(linitial_node(Query, queries)))),
+				 errmsg("with these arguments %s would be called", format_procedure_qualified(called)),
 				 errhint("Give more arguments, or rename the procedure.")));
 	return queries;
 }

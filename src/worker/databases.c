@@ -67,7 +67,8 @@ database_needed(Node *statement)
 		case T_DropdbStmt:
 			return ((DropdbStmt *) statement)->dbname;
 		case T_RenameStmt:
-			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ? ((RenameStmt *) statement)->subname : NULL;
+			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE ?
+				((RenameStmt *) statement)->subname : NULL;
 		case T_AlterDatabaseStmt:
 			return option_value(((AlterDatabaseStmt *) statement)->options, "tablespace") != NULL ?
 				((AlterDatabaseStmt *) statement)->dbname : NULL;
@@ -79,7 +80,10 @@ database_needed(Node *statement)
 	}
 }
 
-/* May the caller drop or copy the database?  The command itself decides; this only keeps others from ending workers. */
+/*
+ * May the caller drop or copy the database?  The command itself decides; this
+ * only keeps others from ending workers.
+ */
 static bool
 may_have_database(Oid database, bool copy)
 {
@@ -106,7 +110,7 @@ drops_extension(Node *statement)
 		return false;
 	foreach(cell, drop->objects)
 		if (strcmp(strVal(lfirst(cell)), "billing") == 0)
-			return true;
+		return true;
 	return false;
 }
 
@@ -162,6 +166,7 @@ end_workers(Oid database)
 	}
 }
 
+/* Hands the statement on. */
 static void
 next_process_utility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
 					 ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *qc)
@@ -197,6 +202,7 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 		wake_at_commit();
 }
 
+/* While the library is preloaded. */
 void
 databases_install_hooks(void)
 {

@@ -29,7 +29,7 @@ static bool wake_wanted = false;
 
 PG_FUNCTION_INFO_V1(billing_wake_workers);
 
-/* At the end of a transaction: gives databases free, and wakes the scheduler where the transaction asked for it. */
+/* At the end of a transaction: frees databases, wakes the scheduler where that was asked for. */
 static void
 at_end(XactEvent event, void *arg)
 {
@@ -66,7 +66,7 @@ workers_preloaded(void)
 	return preloaded;
 }
 
-/* While the library is preloaded: memory, hooks, and the launcher, which starts when recovery has ended. */
+/* While the library is preloaded: memory, hooks, and the launcher, which starts after recovery. */
 void
 workers_init(void)
 {

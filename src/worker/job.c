@@ -59,9 +59,11 @@ require_workers(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("jobs are not run in this server"),
 				 errdetail("The library \"billing\" is not preloaded."),
-				 errhint("Add billing to shared_preload_libraries and restart the server, or call the procedure from another scheduler.")));
+				 errhint("Add billing to shared_preload_libraries and restart the server, "
+						 "or call the procedure from another scheduler.")));
 }
 
+/* Refuses null (22004). */
 static void
 refuse_null(FunctionCallInfo fcinfo, int arg, const char *name)
 {
@@ -102,6 +104,7 @@ read_job(const char *name, Definition *job)
 	return true;
 }
 
+/* Raises unknown_job. */
 static void
 no_such_job(const char *name)
 {
@@ -145,7 +148,8 @@ check_call(Definition *job)
 {
 	JobCall    *call = job_call(job->procedure, job->arguments, GetCurrentTimestamp());
 
-	if (object_aclcheck(ProcedureRelationId, call->function, get_role_oid(job->owner, false), ACL_EXECUTE) != ACLCHECK_OK)
+	if (object_aclcheck(ProcedureRelationId, call->function, get_role_oid(job->owner, false),
+						ACL_EXECUTE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not execute %s", job->owner, format_procedure_qualified(call->function))));
@@ -202,11 +206,13 @@ static void
 write_job(const Definition *job)
 {
 	static SpiQuery upsert = {
-		.text = "INSERT INTO billing.job AS j (name, owner, procedure, arguments, every, first_start, time_zone, paused, next_run, proof)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (name) DO UPDATE SET procedure = $3, arguments = $4,"
-		" every = $5, first_start = $6, time_zone = $7, paused = $8, next_run = $9, proof = $10 WHERE j.owner = $2",
+		.text = "INSERT INTO billing.job AS j (name, owner, procedure, arguments, every, first_start,"
+		" time_zone, paused, next_run, proof) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+		" ON CONFLICT (name) DO UPDATE SET procedure = $3, arguments = $4, every = $5, first_start = $6,"
+		" time_zone = $7, paused = $8, next_run = $9, proof = $10 WHERE j.owner = $2",
 		.nargs = 10,
-		.argtypes = {TEXTOID, TEXTOID, TEXTOID, JSONBOID, INTERVALOID, TIMESTAMPTZOID, TEXTOID, BOOLOID, TIMESTAMPTZOID, TEXTOID}
+		.argtypes = {TEXTOID, TEXTOID, TEXTOID, JSONBOID, INTERVALOID, TIMESTAMPTZOID, TEXTOID, BOOLOID,
+		TIMESTAMPTZOID, TEXTOID}
 	};
 	const char *arguments = JsonbToCString(NULL, &job->arguments->root, VARSIZE(job->arguments));
 	Datum		values[10] = {CStringGetTextDatum(job->name), CStringGetTextDatum(job->owner),
@@ -326,8 +332,7 @@ call_by_hand(const Job *job, bool atomic)
 	int			rc;
 
 	job_check_proof(job);
-	call = job_call(job->procedure, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(job->arguments))),
-					job->started_at);
+	call = job_call(job->procedure, job_arguments(job), job->started_at);
 	(void) job_call_analyze(call);
 	options.params = call->params;
 	rc = SPI_execute_extended(call->text, &options);

@@ -39,9 +39,11 @@ typedef struct JobCall
 
 /* plan.c */
 extern void job_check_interval(const Interval *every);
-extern TimestampTz job_instant(TimestampTz first_start, const Interval *every, const char *time_zone, TimestampTz at);
+extern TimestampTz job_instant(TimestampTz first_start, const Interval *every, const char *time_zone,
+							   TimestampTz at);
 
 /* call.c */
+extern Jsonb *job_arguments(const Job *job);
 extern Oid	job_procedure(const char *procedure);
 extern char *job_procedure_name(Oid function);
 extern JobCall *job_call(const char *procedure, Jsonb *arguments, TimestampTz at);

@@ -52,7 +52,7 @@ job_proof(const char *name, const char *owner, const char *procedure, const char
 	return keyed_digest(text.data);
 }
 
-/* Refuses a job that its owner did not schedule, unless the owner of the books has that role's rights. */
+/* Refuses what its owner did not schedule, unless the owner of the books has that role's rights. */
 void
 job_check_proof(const Job *job)
 {
@@ -60,7 +60,8 @@ job_check_proof(const Job *job)
 
 	if (has_privs_of_role(books, get_role_oid(job->owner, false)))
 		return;
-	if (job->proof != NULL && strcmp(job->proof, job_proof(job->name, job->owner, job->procedure, job->arguments)) == 0)
+	if (job->proof != NULL &&
+		strcmp(job->proof, job_proof(job->name, job->owner, job->procedure, job->arguments)) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -65,7 +65,9 @@ static ErrorData *
 run_job(const Job *job)
 {
 	MemoryContext context = CurrentMemoryContext;
-	ErrorContextCallback callback = {.callback = job_context, .arg = (void *) job, .previous = error_context_stack};
+	ErrorContextCallback callback = {
+		.callback = job_context, .arg = (void *) job, .previous = error_context_stack
+	};
 	ErrorData  *volatile error = NULL;
 
 	error_context_stack = &callback;
@@ -77,8 +79,7 @@ run_job(const Job *job)
 		MemoryContextSwitchTo(context);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		job_check_proof(job);
-		call = job_call(job->procedure, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(job->arguments))),
-						job->started_at);
+		call = job_call(job->procedure, job_arguments(job), job->started_at);
 		PopActiveSnapshot();
 		pgstat_report_activity(STATE_RUNNING, psprintf("job \"%s\": %s", job->name, call->text));
 		debug_query_string = call->text;

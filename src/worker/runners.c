@@ -67,8 +67,8 @@ register_runner(Runner *runner, const RunnerEntry *entry)
 	bool		started;
 
 	StaticAssertStmt(sizeof(RunnerEntry) <= BGW_EXTRALEN, "a runner's entry must fit");
-	snprintf(worker.bgw_name, BGW_MAXLEN, "billing runner for job %.*s", pg_mbcliplen(entry->name, strlen(entry->name), 60),
-			 entry->name);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "billing runner for job %.*s",
+			 pg_mbcliplen(entry->name, strlen(entry->name), 60), entry->name);
 	memcpy(worker.bgw_extra, entry, sizeof(RunnerEntry));
 	started = RegisterDynamicBackgroundWorker(&worker, &runner->handle);
 	MemoryContextSwitchTo(old);
@@ -100,7 +100,7 @@ scheduler_start_runner(Scheduler *me, const DueJob *job)
 	return true;
 }
 
-/* Forgets runners that have ended, and remembers jobs that they did not claim; true when there were any. */
+/* Forgets runners that have ended, remembers jobs that they did not claim; true: there were any. */
 bool
 scheduler_reap(Scheduler *me)
 {

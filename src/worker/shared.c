@@ -32,18 +32,21 @@ scheduler_slots(void)
 	return 2 * max_worker_processes + 16;
 }
 
+/* Bytes before the runners. */
 static Size
 schedulers_size(void)
 {
 	return MAXALIGN(offsetof(WorkerShared, schedulers) + mul_size(scheduler_slots(), sizeof(SchedulerSlot)));
 }
 
+/* Bytes in all. */
 static Size
 shared_size(void)
 {
 	return add_size(schedulers_size(), mul_size(max_worker_processes, sizeof(RunnerSlot)));
 }
 
+/* Asks the server for memory and lock. */
 static void
 shared_request(void)
 {
@@ -53,6 +56,7 @@ shared_request(void)
 	RequestNamedLWLockTranche("billing", 1);
 }
 
+/* Makes the memory, empty, or finds it. */
 static void
 shared_startup(void)
 {
@@ -122,6 +126,7 @@ wake_launcher(void)
 
 /* --- Launcher --- */
 
+/* At the launcher's exit. */
 static void
 launcher_leave(int code, Datum arg)
 {

@@ -34,6 +34,7 @@ leave_runners(void)
 	}
 }
 
+/* At a scheduler's exit: it is to be started again, unless it has retired and nothing changed since. */
 static void
 scheduler_leave(int code, Datum arg)
 {
@@ -90,6 +91,7 @@ scheduler_take_wake(void)
 	LWLockRelease(shared->lock);
 }
 
+/* Has something changed since the last look? */
 bool
 scheduler_is_woken(void)
 {
@@ -174,6 +176,7 @@ runner_unreserve(int slot)
 	LWLockRelease(shared->lock);
 }
 
+/* How far the runner in a place came. */
 RunnerState
 runner_state(int slot)
 {
@@ -187,6 +190,7 @@ runner_state(int slot)
 
 /* --- Runner --- */
 
+/* At a runner's exit: frees its place if the scheduler that would do so is gone. */
 static void
 runner_leave(int code, Datum arg)
 {

@@ -35,6 +35,7 @@
 #define FIRST_DELAY 1000		/* milliseconds until a scheduler that failed is started again */
 #define LAST_DELAY 300000
 #define HEALTHY 300000			/* one that lived so long begins with the first delay again */
+#define PATIENCE 5000			/* milliseconds that a scheduler has to decide whether it stays */
 #define NO_SLOT_DELAY 5000		/* milliseconds until the next try to get a worker */
 
 /* A database in which a scheduler was started or shall be. */
@@ -50,6 +51,7 @@ typedef struct Database
 static HTAB *databases = NULL;
 static BackgroundWorkerHandle *starting = NULL; /* a scheduler that has not yet decided */
 static Oid	starting_database = InvalidOid;
+static TimestampTz starting_since = 0;
 static TimestampTz no_worker_until = 0;
 static bool warned = false;
 
@@ -131,15 +133,19 @@ scan_databases(Oid only)
 	return found;
 }
 
-/* The scheduler that was started last: has it decided whether it stays? */
+/*
+ * Has the scheduler that was started last not yet decided whether it stays?  One
+ * that waits too long, for a lock perhaps, is left to itself.
+ */
 static bool
-is_starting(void)
+is_starting(TimestampTz now)
 {
 	pid_t		pid;
 
 	if (starting == NULL)
 		return false;
-	if (GetBackgroundWorkerPid(starting, &pid) != BGWH_STOPPED && !launcher_is_settled(starting_database))
+	if (GetBackgroundWorkerPid(starting, &pid) != BGWH_STOPPED && !launcher_is_settled(starting_database) &&
+		!TimestampDifferenceExceeds(starting_since, now, PATIENCE))
 		return true;
 	pfree(starting);
 	starting = NULL;
@@ -172,7 +178,7 @@ start_scheduler(Database *entry)
 		return false;
 	}
 	starting_database = entry->database;
-	entry->started_at = GetCurrentTimestamp();
+	entry->started_at = starting_since = GetCurrentTimestamp();
 	return true;
 }
 
@@ -208,8 +214,10 @@ start_next(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz when;
 
-	while (!is_starting() && (entry = next_database()) != NULL)
+	while ((entry = next_database()) != NULL)
 	{
+		if (is_starting(now))
+			return PATIENCE;
 		when = Max(entry->not_before, no_worker_until);
 		if (when > now)
 			return TimestampDifferenceMilliseconds(now, when) + 1;

@@ -212,16 +212,19 @@ database_wake(Oid database)
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = slot_of(database, true);
-	if (slot == NULL)
-		shared->look_everywhere = true;
-	else if (slot->pid == 0)
-		slot->wish = WISH_NOW;
-	else
+	if (slot != NULL && slot->pid != 0)
 	{
 		slot->woken = true;
 		SetLatch(slot->latch);
 	}
-	wake_launcher();
+	else
+	{
+		if (slot != NULL)
+			slot->wish = WISH_NOW;
+		else
+			shared->look_everywhere = true;
+		wake_launcher();
+	}
 	LWLockRelease(shared->lock);
 }
 

@@ -17,6 +17,8 @@ SELECT billing.grant_access('auditor', 'reader'), billing.grant_access('applicat
 CALL billing.bill_run('2026-02-20 00:00+01');
 SELECT billing.record_usage(id, 'minutes', 'late', 7, '2026-01-25 00:00+01') FROM billing.subscription WHERE account_id = 10;
 CALL billing.bill_run('2026-03-20 00:00+01', finalize => false);
+INSERT INTO billing.job (name, owner, procedure, arguments, every, first_start, time_zone, paused, next_run)
+VALUES ('nightly', 'bookkeeper', 'billing.bill_run', '{}', '1 day', '2026-01-01 03:00+01', 'Europe/Berlin', true, '2026-01-01 03:00+01');
 SQL
 
 $node->backup('backup');

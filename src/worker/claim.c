@@ -83,6 +83,7 @@ job_claim(Job *job, TimestampTz now, bool by_hand)
 	job->proof = query_text(0, 4);
 	job->run_no = query_int64(0, 5, 0);
 	job->planned_at = query_int64(0, 6, 0);
+	job->pid = MyProcPid;
 	job->started_at = now;
 	return true;
 }
@@ -96,12 +97,12 @@ free_row(const Job *job, TimestampTz now, bool worked)
 		" failures = CASE WHEN $4 THEN 0 ELSE failures + 1 END, next_run = CASE WHEN next_run > $3 THEN next_run"
 		" WHEN $4 THEN billing_internal.job_instant(first_start, every, time_zone, $3 + interval '1 microsecond')"
 		" ELSE $3 + least($5 * (1 << least(failures, 12)), $6) * interval '1 millisecond' END"
-		" WHERE name = $1 AND runs = $2 AND running_pid IS NOT NULL",
-		.nargs = 6, .argtypes = {TEXTOID, INT8OID, TIMESTAMPTZOID, BOOLOID, INT8OID, INT8OID}
+		" WHERE name = $1 AND runs = $2 AND running_pid = $7",
+		.nargs = 7, .argtypes = {TEXTOID, INT8OID, TIMESTAMPTZOID, BOOLOID, INT8OID, INT8OID, INT4OID}
 	};
-	Datum		values[6] = {CStringGetTextDatum(job->name), Int64GetDatum(job->run_no), TimestampTzGetDatum(now),
+	Datum		values[7] = {CStringGetTextDatum(job->name), Int64GetDatum(job->run_no), TimestampTzGetDatum(now),
 		BoolGetDatum(worked), Int64GetDatum((int64) billing_job_retry * 1000),
-	Int64GetDatum(Max(LAST_DELAY, (int64) billing_job_retry * 1000))};
+	Int64GetDatum(Max(LAST_DELAY, (int64) billing_job_retry * 1000)), Int32GetDatum(job->pid)};
 
 	return query_run(&update, values, NULL, false) == 1;
 }
@@ -188,9 +189,10 @@ job_finish_interrupted(void)
 
 		job->name = query_text(i, 1);
 		job->run_no = query_int64(i, 2, 0);
+		job->pid = DatumGetInt32(query_value(i, 3));
 		job->started_at = query_int64(i, 4, 0);
 		job->planned_at = query_int64(i, 5, 0);
-		if (!run_is_under_way(DatumGetInt32(query_value(i, 3)), job->started_at))
+		if (!run_is_under_way(job->pid, job->started_at))
 			ngone++;
 	}
 	for (int i = 0; i < ngone; i++)

@@ -22,6 +22,7 @@ typedef struct Job
 	char	   *arguments;		/* jsonb as text */
 	char	   *proof;			/* that the owner scheduled it */
 	int64		run_no;
+	int			pid;			/* process that claimed it */
 	TimestampTz started_at;
 	TimestampTz planned_at;		/* for which it runs; 0: run by hand before that */
 } Job;

@@ -8,7 +8,7 @@ use File::Spec;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_server('main', "shared_preload_libraries = 'billing'", 'billing.job_retry = 1', 'log_line_prefix = \'%b %p \'');
+my $node = new_server('main', "shared_preload_libraries = 'billing'", 'billing.job_retry = 600', 'log_line_prefix = \'%b %p \'');
 my $scheduler = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'billing scheduler' AND datname = };
 
 # Waits until there is a scheduler in a database (other than one given), or none; its process id.

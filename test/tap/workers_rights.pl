@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_server('main', "shared_preload_libraries = 'billing'", 'billing.job_retry = 1');
+my $node = new_server('main', "shared_preload_libraries = 'billing'", 'billing.job_retry = 600');
 
 $node->safe_psql('postgres', 'CREATE ROLE bookkeeper LOGIN; CREATE ROLE ops LOGIN');
 new_books($node, 'shop', owner => 'bookkeeper');

@@ -41,8 +41,8 @@ sub run_again
 
 my $super = $node->safe_psql('shop', 'SELECT current_user');
 
-$node->safe_psql('shop', q{SELECT billing.schedule_job('super', 'public.note', '1 day')});
-as_role($_, "SELECT billing.schedule_job('$_', 'public.note', '1 day')") for qw(ops bookkeeper);
+$node->safe_psql('shop', q{SELECT billing.schedule_job('super', 'public.note', '1 day', now() + interval '1 hour')});
+as_role($_, "SELECT billing.schedule_job('$_', 'public.note', '1 day', now() + interval '1 hour')") for qw(ops bookkeeper);
 is(run_again('super'), "succeeded as $super, a superuser", 'a superuser\'s job runs with his rights');
 is(run_again('ops'), 'succeeded as ops', 'an operator\'s with hers');
 is(run_again('bookkeeper'), 'succeeded as bookkeeper', 'and the owner of the books has jobs too');

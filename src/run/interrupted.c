@@ -35,15 +35,20 @@ run_is_under_way(int pid, TimestampTz started_at)
 	return false;
 }
 
-/* Runs that are no longer under way and did not finish were interrupted. */
+/*
+ * Runs that are no longer under way and did not finish were interrupted.  Only
+ * those are locked: in a transaction block a lock would last, and a run under
+ * way would wait for it.
+ */
 void
 runs_mark_interrupted(void)
 {
 	static SpiQuery running = {
-		.text = "SELECT id, pid, started_at FROM billing.run WHERE status = 'running' FOR UPDATE SKIP LOCKED"
+		.text = "SELECT id, pid, started_at FROM billing.run WHERE status = 'running'"
 	};
 	static SpiQuery mark = {
-		.text = "UPDATE billing.run SET status = 'interrupted', finished_at = now() WHERE id = $1",
+		.text = "UPDATE billing.run SET status = 'interrupted', finished_at = now()"
+		" WHERE id = (SELECT id FROM billing.run WHERE id = $1 AND status = 'running' FOR NO KEY UPDATE SKIP LOCKED)",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
 	int			count = (int) query_run(&running, NULL, NULL, false);

@@ -48,6 +48,12 @@ fast_settings() {
 	CONF
 }
 
+# The same with background workers, for jobs.
+worker_settings() {
+	fast_settings
+	echo "shared_preload_libraries = 'billing'"
+}
+
 # Settings of a small server in earnest: all commits reach the disk.
 honest_settings() {
 	cat <<-CONF
@@ -115,11 +121,11 @@ case $target in
 		sh test/bin/run-tests.sh "$target"
 		;;
 	demo)
-		start_server fast_settings
+		start_server worker_settings
 		in_database demo test/demo/run.sh
 		;;
 	demo-psql)
-		start_server fast_settings
+		start_server worker_settings
 		in_database demo test/demo/run.sh
 		trap : INT
 		LESS=-FRSX psql

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Three months of a small internet provider, from an empty database: sell, measure, bill every
-# morning, and show what came out.  The SQL files beside this one are the whole of it, in the
-# order in which they run here; `make demo` makes a server to run it on.
+# morning, show what came out, and let the server go on by itself.  The SQL files beside this one are
+# the whole of it, in the order in which they run here; `make demo` makes a server to run it on.
 set -eu
 
 demo=$(dirname "$0")
@@ -47,4 +47,5 @@ as_clerk -f "$demo/summary.sql"
 as_clerk -At -f "$demo/invoice.sql"
 as_clerk -f "$demo/change.sql"
 as_clerk -f "$demo/revenue.sql"
+as_clerk -f "$demo/job.sql"
 echo '`make demo-psql` does the same and leaves you in psql on it: try  TABLE billing.invoice LIMIT 5;'

@@ -8,7 +8,7 @@
 #include "run/work.h"
 
 extern int	crew_start(const BillRun *run, int workers);
-extern bool crew_ended(int milliseconds);
+extern bool crew_ended(int milliseconds, int *failures);
 extern void crew_stop(void);
 
 #endif							/* BILLING_RUN_CREW_H */

@@ -52,9 +52,9 @@ enter_run(BillRun *run)
 	run->id = query_int64(0, 1, 0);
 }
 
-/* Workers that ended without saying so: by an error, or because they were told to. */
+/* Notes workers that ended early.  Of those beyond the failures that were told the server's log may tell. */
 static void
-note_stopped_workers(const BillRun *run)
+note_stopped_workers(const BillRun *run, int failures)
 {
 	static SpiQuery update = {
 		.text = "UPDATE billing.run_worker SET phase = 'stopped' WHERE run_id = $1 AND worker > 0 AND phase <> 'done'",
@@ -62,7 +62,7 @@ note_stopped_workers(const BillRun *run)
 	};
 	int			count = (int) query_run1(&update, false, Int64GetDatum(run->id));
 
-	if (count > 0)
+	if (count > failures)
 		ereport(WARNING,
 				(errmsg("bill run " INT64_FORMAT ": %d of its workers ended early", run->id, count),
 				 errdetail("What they had not finished was billed by the others."),
@@ -73,12 +73,14 @@ note_stopped_workers(const BillRun *run)
 static void
 wait_for_workers(BillRun *run)
 {
+	int			failures;
+
 	do
 	{
 		work_report(run, "waiting");
 		work_step(run);
-	} while (!crew_ended(WAIT_INTERVAL));
-	note_stopped_workers(run);
+	} while (!crew_ended(WAIT_INTERVAL, &failures));
+	note_stopped_workers(run, failures);
 	work_do(run);
 }
 

@@ -253,14 +253,15 @@ use warnings FATAL => 'all';
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 
-# A psql that stays connected; errors show their SQLSTATE alone.
+# A psql that stays connected; errors show their SQLSTATE alone, unless variables of psql say otherwise.
 sub new
 {
-	my ($class, $connstr) = @_;
+	my ($class, $connstr, %variables) = @_;
 	my $self = bless { stdin => '', stdout => '', stderr => '', marks => 0 }, $class;
 
+	%variables = (VERBOSITY => 'sqlstate', %variables);
 	$self->{timeout} = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
-	$self->{process} = IPC::Run::start([ 'psql', '-XqAt', '-v', 'VERBOSITY=sqlstate', '-d', $connstr ],
+	$self->{process} = IPC::Run::start([ 'psql', '-XqAt', map({ ('-v', "$_=$variables{$_}") } keys %variables), '-d', $connstr ],
 		'<', \$self->{stdin}, '>', \$self->{stdout}, '2>', \$self->{stderr}, $self->{timeout});
 	return $self;
 }

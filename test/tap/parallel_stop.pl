@@ -117,16 +117,16 @@ sound_books($node, 'stopped', 'stopped in every way: books are sound');
 
 # A worker ends, by a signal that it heeds: the others finish the run
 
-for my $how (qw(pg_cancel_backend pg_terminate_backend))
+for ([ 'pg_cancel_backend', 'canceled', '57014' ], [ 'pg_terminate_backend', 'terminated', '57P01' ])
 {
-	my $books = $how eq 'pg_cancel_backend' ? 'canceled' : 'terminated';
+	my ($how, $books, $sqlstate) = @$_;
 
 	copy_books($node, 'died', $books);
 	($session, undef, $holder) = start_and_hold($books);
 	$node->safe_psql($books, qq{SELECT $how(pid) FROM billing.run_worker WHERE worker = 1});
 	wait_for($node, $books, "SELECT ($workers) = 1", 'one worker is gone');
 	$holder->query('COMMIT');
-	like(($session->result)[1], qr/^WARNING:  01000$/m, "$how: the run ends, with a warning");
+	like(($session->result)[1], qr/^WARNING:  $sqlstate$/m, "$how: the run ends, with a warning");
 	is($node->safe_psql($books, q{SELECT string_agg(worker || ' ' || phase, ', ' ORDER BY worker) FROM billing.run_worker}),
 		'0 done, 1 stopped, 2 done', "$how: which one is noted");
 	is($node->safe_psql($books, q{SELECT status || ' ' || (done = accounts) FROM billing.run}), 'finished true', "$how: everything is billed");
@@ -134,6 +134,30 @@ for my $how (qw(pg_cancel_backend pg_terminate_backend))
 	$_->finish for $session, $holder;
 }
 sound_books($node, 'terminated', 'a worker ended: books are sound', shallow => 1);
+
+# A worker ends by an error of the server: the caller learns which
+
+copy_books($node, 'died', 'failed');
+$node->safe_psql('failed', q{
+	CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	    IF (SELECT backend_type FROM pg_stat_activity WHERE pid = pg_backend_pid()) = 'billing run worker' THEN
+	        RAISE disk_full USING MESSAGE = 'no room for 100 % of ' || quote_literal('it'), DETAIL = 'the disk is small', HINT = 'buy another';
+	    END IF;
+	    RETURN NULL; END $$;
+	CREATE TRIGGER fail AFTER INSERT ON billing.invoice_header EXECUTE FUNCTION public.fail()});
+# While the leader waits, so that both have begun.
+$holder = Billing::Session->new($node->connstr('failed'));
+$holder->query('BEGIN; SELECT FROM billing.series FOR NO KEY UPDATE');
+$session = Billing::Session->new($node->connstr('failed'), VERBOSITY => 'verbose', SHOW_CONTEXT => 'always');
+$session->send($run);
+wait_for($node, 'failed', "SELECT count(*) = 3 AND ($workers) = 0 FROM billing.run_worker", 'both workers have ended');
+$holder->query('COMMIT');
+my $told = ($session->result)[1];
+like($told, qr/WARNING:  53100: bill run 1: worker $_ ended early: no room for 100 % of 'it'\nDETAIL:  the disk is small\nHINT:  buy another\nCONTEXT:  PL\/pgSQL function (?:public\.)?fail\(\)/,
+	"error of worker $_: the caller learns all of it") for 1, 2;
+$_->finish for $session, $holder;
+same_documents($node, 'failed', $expected, 'both workers ended: the same documents');
+sound_books($node, 'failed', 'both workers ended: books are sound', shallow => 1);
 
 # A worker or the leader is killed: the server starts anew, and nothing but whole ranges is there
 

@@ -32,16 +32,17 @@ PG_CFLAGS = $(WARNINGS)
 # No bitcode: it would make clang a requirement, and nothing here gains from inlining.
 override with_llvm := no
 
-# --- Install script ---
+# --- Install script, and one for the update from each older version ---
 
 SCRIPT = billing--$(EXTVERSION).sql
-SCRIPT_PARTS := $(wildcard $(SOURCE)/src/install/*) $(call module_files,tables.sql) \
+OLD_VERSIONS := $(foreach file,$(notdir $(wildcard $(SOURCE)/src/updates/billing--*--*.sql)),$(word 2,$(subst --, ,$(file))))
+UPDATE_SCRIPTS = $(OLD_VERSIONS:%=billing--%--$(EXTVERSION).sql)
+SCRIPT_PARTS := $(wildcard $(SOURCE)/src/install/* $(SOURCE)/src/updates/*.sql) $(call module_files,tables.sql) \
 	$(foreach module,$(MODULES_ORDER),$(wildcard $(SOURCE)/src/$(module)/*.sql))
 
 EXTENSION = billing
-DATA_built = $(SCRIPT)
-DATA = $(patsubst $(SOURCE)/%,%,$(wildcard $(SOURCE)/src/updates/billing--*--*.sql))
-EXTRA_CLEAN = $(SCRIPT) results regression.diffs regression.out output_iso tmp_check tmp_check_iso
+DATA_built = $(SCRIPT) $(UPDATE_SCRIPTS)
+EXTRA_CLEAN = $(DATA_built) results regression.diffs regression.out output_iso tmp_check tmp_check_iso
 
 # --- Tests of a running server; `make test` runs more ---
 
@@ -61,8 +62,14 @@ include $(PGXS)
 # Builds without dependency tracking: any header may matter to any file.
 $(OBJS): $(H_FILES) $(SOURCE)/Makefile $(SOURCE)/billing.control
 
-$(SCRIPT): $(SCRIPT_PARTS) $(SOURCE)/Makefile $(SOURCE)/billing.control
-	sh $(SOURCE)/src/install/assemble.sh $(SOURCE)/src $(MODULES_ORDER) > $@.tmp
+$(DATA_built): $(SCRIPT_PARTS) $(SOURCE)/Makefile $(SOURCE)/billing.control
+
+$(SCRIPT):
+	sh $(SOURCE)/src/install/assemble.sh $(SOURCE)/src $(EXTVERSION) - $(MODULES_ORDER) > $@.tmp
+	mv $@.tmp $@
+
+$(UPDATE_SCRIPTS): billing--%--$(EXTVERSION).sql:
+	sh $(SOURCE)/src/install/assemble.sh $(SOURCE)/src $(EXTVERSION) $* $(MODULES_ORDER) > $@.tmp
 	mv $@.tmp $@
 
 # A build in another folder needs folders for its objects; and stories include a file by its path

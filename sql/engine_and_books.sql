@@ -33,11 +33,11 @@ SELECT billing.setup('regress_billing_user');
 RESET ROLE;
 REVOKE ALL ON SCHEMA billing FROM regress_billing_user;
 REVOKE ALL ON FUNCTION billing.setup FROM regress_billing_user;
-SELECT * FROM billing.setup('regress_billing_owner');
+SELECT action, from_version IS NULL AS new FROM billing.setup('regress_billing_owner');
 
 -- Again: nothing to do, and nothing done.
 CREATE TABLE before AS SELECT oid, relname, relfilenode FROM pg_class WHERE relnamespace = 'billing'::regnamespace;
-SELECT * FROM billing.setup();
+SELECT action, from_version = to_version AS same FROM billing.setup();
 SELECT count(*) FROM (
     (SELECT oid, relname, relfilenode FROM pg_class WHERE relnamespace = 'billing'::regnamespace EXCEPT TABLE before)
     UNION ALL (TABLE before EXCEPT SELECT oid, relname, relfilenode FROM pg_class WHERE relnamespace = 'billing'::regnamespace)) difference;
@@ -123,7 +123,7 @@ SELECT name FROM billing.account;
 
 -- The engine comes back, setup() makes the books whole again, every row is there.
 CREATE EXTENSION billing;
-SELECT * FROM billing.setup();
+SELECT action, from_version = to_version AS same FROM billing.setup();
 SELECT count(*) = :triggers AS all_triggers FROM pg_trigger WHERE NOT tgisinternal;
 SELECT string_agg(md5(x::text), '' ORDER BY number) = :'invoices' AS same_invoices FROM billing.invoice x;
 SELECT count(*) FROM billing.check();
@@ -143,24 +143,28 @@ ALTER TABLE billing.invoice_header DISABLE TRIGGER USER;
 DELETE FROM billing.book;
 RESET client_min_messages;
 SELECT billing.create_account('Jim SA');
-SELECT * FROM billing.setup();
+SELECT action, from_version FROM billing.setup();
 SELECT billing.create_account('Jim SA') IS NOT NULL AS opened;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'billing.invoice_header'::regclass AND tgenabled <> 'A' AND NOT tgisinternal;
 
 -- Older books are migrated by setup(); until then every call says what to do.
-UPDATE billing.book SET version = '0.0.1';
+UPDATE billing.book SET version = '0.1.0';
+\set VERBOSITY sqlstate
 SELECT billing.create_account('Joe AG');
-\echo :SQLSTATE
 SELECT billing.bill_account(1, '2026-05-01 00:00+02');
 SELECT billing.adopt_books();
-SELECT * FROM billing.setup();
+\set VERBOSITY terse
+SELECT action, from_version, to_version = (SELECT extversion FROM pg_extension WHERE extname = 'billing') AS fits FROM billing.setup();
 SELECT billing.create_account('Joe AG') IS NOT NULL AS opened;
 
--- Newer ones are left alone.
+-- Newer ones are left alone, and those of an unknown version.
+\set VERBOSITY sqlstate
 UPDATE billing.book SET version = '99.0.0';
 SELECT billing.create_account('Jon BV');
 SELECT * FROM billing.setup();
-\echo :SQLSTATE
+UPDATE billing.book SET version = '0.0.1';
+SELECT * FROM billing.setup();
+\set VERBOSITY terse
 SELECT version FROM billing.book;
 
 SET client_min_messages = warning;

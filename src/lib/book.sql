@@ -48,6 +48,27 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.setup_prepare(regrole, text) IS 'first part of setup(): checks what is there and lets the owner make tables';
 
+CREATE FUNCTION billing_internal.books_migration(from_version text, engine text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- a copy without rows does not know its version: from the first, since steps may be repeated
+    reached text := coalesce(from_version, (SELECT s.from_version FROM billing_internal.books_steps() s
+                                             WHERE s.from_version NOT IN (SELECT x.to_version FROM billing_internal.books_steps() x)));
+    step record;
+    ddl text := '';
+BEGIN
+    WHILE reached <> engine LOOP
+        SELECT * INTO step FROM billing_internal.books_steps() s WHERE s.from_version = reached;
+        IF NOT FOUND THEN
+            PERFORM billing_internal.fail('books_version_mismatch', format('books of version %s cannot be migrated to version %s', reached, engine));
+        END IF;
+        ddl := ddl || step.ddl;
+        reached := step.to_version;
+    END LOOP;
+    RETURN ddl;
+END $$;
+COMMENT ON FUNCTION billing_internal.books_migration(text, text) IS 'what setup() executes to change tables of an older version into those of the engine; null: of any version';
+
 CREATE FUNCTION billing_internal.identity(OUT system_identifier bigint, OUT database_oid bigint)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT (SELECT c.system_identifier FROM pg_control_system() c), (SELECT d.oid::bigint FROM pg_database d WHERE d.datname = current_database())

@@ -36,15 +36,41 @@ execute(const char *statement, Oid argtype, Datum argument)
 		elog(ERROR, "could not execute \"%s\": %s", statement, SPI_result_code_string(rc));
 }
 
-/* Makes or completes the tables, as their owner. */
+/*
+ * Refuses an engine of two parts: functions of one version in the database,
+ * the library of another.
+ */
 static void
-make_books(Oid owner)
+check_extension_version(void)
+{
+	char	   *version = books_extension_version();
+
+	if (strcmp(version, BILLING_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_BOOKS_VERSION_MISMATCH),
+				 errmsg("extension is version %s, its library is version %s", version, BILLING_VERSION),
+				 errhint("Use ALTER EXTENSION billing UPDATE, after a restart where the library is preloaded.")));
+}
+
+/* The statements that make the books, or change books of an older version into those of this one. */
+static char *
+books_statements(const char *action, Datum from_version, bool isnull)
+{
+	static Oid	argtypes[] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[3] = {CStringGetTextDatum(action), from_version, CStringGetTextDatum(BILLING_VERSION)};
+
+	SPI_execute_with_args("SELECT CASE WHEN $1 = 'created' THEN '' ELSE billing_internal.books_migration($2, $3) END"
+						  " || billing_internal.books_ddl()",
+						  3, argtypes, values, isnull ? " n " : NULL, false, 0);
+	return query_text(0, 1);
+}
+
+/* Makes, completes or migrates the tables, as their owner. */
+static void
+make_books(Oid owner, char *ddl)
 {
 	BooksScope	scope;
-	char	   *ddl;
 
-	execute("SELECT billing_internal.books_ddl()", InvalidOid, (Datum) 0);
-	ddl = query_text(0, 1);
 	GetUserIdAndSecContext(&scope.saved_user, &scope.saved_security);
 	SetUserIdAndSecContext(owner, scope.saved_security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
@@ -65,6 +91,7 @@ billing_setup(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	BooksScope	scope;
 	Oid			owner;
+	char	   *action;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("owner must not be null")));
@@ -79,17 +106,19 @@ billing_setup(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	books_lock_search_path(&scope);
+	check_extension_version();
 	(void) set_config_option("client_min_messages", "warning", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	SPI_execute_with_args("SELECT owner, action, from_version FROM billing_internal.setup_prepare($1, $2)",
 						  2, argtypes, args, NULL, false, 0);
 	owner = DatumGetObjectId(query_value(0, 1));
+	action = query_text(0, 2);
 	values[0] = SPI_datumTransfer(query_value(0, 2), false, -1);
 	values[1] = query_datum(0, 3, &nulls[1]);
 	if (!nulls[1])
 		values[1] = SPI_datumTransfer(values[1], false, -1);
 	values[2] = args[1];
-	make_books(owner);
+	make_books(owner, books_statements(action, values[1], nulls[1]));
 	execute("SELECT billing_internal.setup_finish($1)", REGROLEOID, ObjectIdGetDatum(owner));
 	AtEOXact_GUC(true, scope.guc_level);
 	SPI_finish();

@@ -78,6 +78,28 @@ books_leave(BooksScope *scope)
 	SetUserIdAndSecContext(scope->saved_user, scope->saved_security);
 }
 
+/* Version of the extension's functions in this database; connected to SPI. */
+char *
+books_extension_version(void)
+{
+	static SpiQuery query = {.text = "SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'billing'"};
+
+	return query_run(&query, NULL, NULL, true) == 1 ? query_text(0, 1) : pstrdup("none");
+}
+
+/* Refuses books of another version than the library's. */
+static void
+refuse_version(const char *version)
+{
+	bool		functions_fit = strcmp(books_extension_version(), BILLING_VERSION) == 0;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_BILLING_BOOKS_VERSION_MISMATCH),
+			 errmsg("engine is version %s, books are version %s", BILLING_VERSION, version),
+			 functions_fit ? errhint("Call billing.setup() to migrate the books.") :
+			 errhint("Use ALTER EXTENSION billing UPDATE, then call billing.setup() to migrate the books.")));
+}
+
 /*
  * Refuses books of another version and, for calls that bill, books that were
  * copied here and not adopted, and an engine that is switched off.  Runs as
@@ -97,10 +119,7 @@ books_check(bool must_be_adopted)
 				 errhint("Call billing.setup() as a superuser.")));
 	version = query_text(0, 1);
 	if (strcmp(version, BILLING_VERSION) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_BILLING_BOOKS_VERSION_MISMATCH),
-				 errmsg("engine is version %s, books are version %s", BILLING_VERSION, version),
-				 errhint("Call billing.setup() to migrate the books.")));
+		refuse_version(version);
 	if (!must_be_adopted)
 		return;
 	if (!billing_enabled)

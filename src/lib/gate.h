@@ -26,6 +26,7 @@ typedef struct BooksScope
 } BooksScope;
 
 extern Oid	books_owner(void);
+extern char *books_extension_version(void);
 extern void books_check(bool must_be_adopted);
 extern void books_check_at(TimestampTz at);
 extern void books_become_owner(BooksScope *scope);

@@ -164,7 +164,8 @@ take_arguments(FunctionCallInfo fcinfo, BillRun *run)
 	run->batch_size = PG_ARGISNULL(2) ? 1000 : PG_GETARG_INT32(2);
 	run->entity = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
 	run->options.finalize = PG_ARGISNULL(4) ? true : PG_GETARG_BOOL(4);
-	run->spread = PG_ARGISNULL(5) ? 0 : check_spread(PG_GETARG_INTERVAL_P(5));
+	/* the procedure of 0.1.0 has no sixth argument */
+	run->spread = PG_NARGS() < 6 || PG_ARGISNULL(5) ? 0 : check_spread(PG_GETARG_INTERVAL_P(5));
 	MemoryContextSwitchTo(old);
 	books_check_at(run->options.at);
 	if (workers < 1)

@@ -8,8 +8,9 @@
  * are ended and kept out until its transaction is over, however that ends.
  *
  * So they are before DROP EXTENSION, which locks one table of the books after
- * the other and would meet a run that does the same in another order.  Its
- * commit wakes the scheduler, which finds nothing to serve and ends.
+ * the other and would meet a run that does the same in another order, and
+ * before ALTER EXTENSION UPDATE, which does so with setup() in its transaction.
+ * The commit wakes the scheduler, which finds nothing to serve and ends.
  */
 #include "postgres.h"
 
@@ -99,14 +100,18 @@ may_have_database(Oid database, bool copy)
 	return allowed;
 }
 
-/* Does a superuser drop the extension? */
+/* Does a superuser drop or update the extension? */
 static bool
-drops_extension(Node *statement)
+changes_extension(Node *statement)
 {
 	DropStmt   *drop = (DropStmt *) statement;
 	ListCell   *cell;
 
-	if (!IsA(statement, DropStmt) || drop->removeType != OBJECT_EXTENSION || !superuser())
+	if (!superuser())
+		return false;
+	if (IsA(statement, AlterExtensionStmt))
+		return strcmp(((AlterExtensionStmt *) statement)->extname, "billing") == 0;
+	if (!IsA(statement, DropStmt) || drop->removeType != OBJECT_EXTENSION)
 		return false;
 	foreach(cell, drop->objects)
 		if (strcmp(strVal(lfirst(cell)), "billing") == 0)
@@ -123,7 +128,7 @@ database_to_hold(Node *statement)
 
 	if (in_runner())
 		return InvalidOid;
-	if (drops_extension(statement))
+	if (changes_extension(statement))
 		return MyDatabaseId;
 	if (!OidIsValid(database) || !may_have_database(database, IsA(statement, CreatedbStmt)))
 		return InvalidOid;

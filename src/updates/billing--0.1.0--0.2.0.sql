@@ -1,0 +1,2 @@
+-- A run may be spread.
+DROP PROCEDURE billing.bill_run(timestamptz, int, int, text, boolean);

@@ -22,7 +22,8 @@ SELECT billing.create_account('John Inc', external_id => 'crm-17', currency => '
     address => '{"line1":"1-1","city":"Chiyoda","postal_code":"100-0001","region":"Tokyo"}', tax_ids => '[{"type":"jp_cn","value":"7000012050002"}]',
     tax_status => 'export', email => 'john@example.com', payment_terms_days => 0, buyer_reference => 'PO 5', metadata => '{"rank":1}');
 \x on
-SELECT * FROM billing.account ORDER BY account_id;
+SELECT account_id, entity, name, external_id, currency, time_zone, tax_status, payment_terms_days, email, country, address, tax_ids, buyer_reference, invoice_series, credit_note_series, metadata, invoice_grouping, grace_period
+  FROM billing.account ORDER BY account_id;
 \x off
 
 -- Its own id in the application leads back to it, once.

@@ -8,7 +8,8 @@ SET billing.max_future = '36500d';
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin',
     payment_terms_days => 30, address => '{"line1":"Hauptstr. 1","postal_code":"10115","city":"Berlin"}',
     tax_ids => '[{"type":"vat","value":"DE123456789"}]', metadata => '{"cost_centre":7}');
-SELECT * FROM billing.entity;
+SELECT code, name, country, currency, time_zone, payment_terms_days, address, tax_ids, invoice_series, credit_note_series, metadata, grace_period
+  FROM billing.entity;
 SELECT code, entity, format, restart_yearly FROM billing.series ORDER BY code;
 
 -- More of them, in formats of their own; one for two kinds of documents is one chain.

@@ -19,7 +19,11 @@ CREATE TABLE IF NOT EXISTS billing.account ( -- customers: who pays
     credit_note_series text CONSTRAINT account_credit_note_series_fkey REFERENCES billing.series, -- null: the entity's
     metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep; copied to documents
     invoice_grouping text NOT NULL DEFAULT 'account' CONSTRAINT account_invoice_grouping_check CHECK (invoice_grouping IN ('account', 'subscription')), -- one invoice for all subscriptions, or one for each
-    grace_period interval -- drafts stay open for late usage so long after their due instant; null: as the entity says
+    grace_period interval, -- drafts stay open for late usage so long after their due instant; null: as the entity says
+    payment_method_id bigint, -- method that collects its invoices, where the subscription names none; null: it pays by itself
+    dunning_scheme text, -- scheme of its overdue invoices; null: the entity's
+    language text CONSTRAINT account_language_check CHECK (language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'), -- BCP 47 language of its notifications; null: the entity's
+    phone text -- number for text messages
 );
 
 CREATE TABLE IF NOT EXISTS billing.account_state ( -- what every act on an account locks: its counter and what is due
@@ -28,7 +32,9 @@ CREATE TABLE IF NOT EXISTS billing.account_state ( -- what every act on an accou
     next_ordinal int NOT NULL DEFAULT 1 CONSTRAINT account_state_next_ordinal_check CHECK (next_ordinal BETWEEN 1 AND 16777216), -- ordinal of the next id of this account
     billed_through timestamptz, -- everything due until then was charged
     recompute_from timestamptz, -- earliest instant touched by an edit whose differences are not all written
-    next_due timestamptz -- nothing becomes due before
+    next_due timestamptz, -- nothing becomes due before
+    event_no bigint NOT NULL DEFAULT 0, -- events of the account so far
+    has_credit boolean NOT NULL DEFAULT false -- payments or credit notes of it are not used up: the next invoice takes them
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE TABLE IF NOT EXISTS billing.key ( -- the directory of everything that is unique across accounts

@@ -19,7 +19,14 @@ CREATE TABLE IF NOT EXISTS billing.entity ( -- sellers: the legal entities that 
     invoice_series text, -- series of its invoices where the account names none
     credit_note_series text, -- series of its credit notes where the account names none
     metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep
-    grace_period interval NOT NULL DEFAULT '0' -- drafts stay open for late usage so long after their due instant, default of its accounts
+    grace_period interval NOT NULL DEFAULT '0', -- drafts stay open for late usage so long after their due instant, default of its accounts
+    claim_series text, -- series of its claims: interest, fixed sums and fees outside the scope of tax
+    payment_tolerance numeric NOT NULL DEFAULT 0 CONSTRAINT entity_payment_tolerance_check CHECK (payment_tolerance >= 0), -- an invoice paid but for so much is paid: the rest is written off
+    allocation_rules text[] NOT NULL DEFAULT '{named,exact,oldest}' CONSTRAINT entity_allocation_rules_check CHECK (allocation_rules <@ '{named,exact,oldest,pro_rata}'), -- rules by which payments are set against invoices, in this order
+    collect text NOT NULL DEFAULT 'due' CONSTRAINT entity_collect_check CHECK (collect IN ('issue', 'due', 'never')), -- when invoices are collected with automatic methods: at issue, when due, never
+    retry_policy text, -- how failed collections are tried again; null: they are not
+    dunning_scheme text, -- scheme of overdue invoices, where account and subscription name none; null: none
+    language text NOT NULL DEFAULT 'en' CONSTRAINT entity_language_check CHECK (language ~ '^[a-z]{2,3}(-[A-Z]{2})?$') -- BCP 47 language of notifications where the account names none
 );
 
 CREATE TABLE IF NOT EXISTS billing.series ( -- gapless number series, each one chain of seals

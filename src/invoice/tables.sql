@@ -1,7 +1,7 @@
-CREATE TABLE IF NOT EXISTS billing.invoice_header ( -- documents: invoices and credit notes
+CREATE TABLE IF NOT EXISTS billing.invoice_header ( -- documents: invoices, credit notes and claims
     account_id bigint NOT NULL, -- account
     id bigint NOT NULL, -- account_id << 24 | ordinal
-    kind text NOT NULL CONSTRAINT invoice_header_kind_check CHECK (kind IN ('invoice', 'credit_note')), -- what the document is; amounts of both are positive
+    kind text NOT NULL CONSTRAINT invoice_header_kind_check CHECK (kind IN ('invoice', 'credit_note', 'claim')), -- what the document is; amounts of all are positive
     status text NOT NULL CONSTRAINT invoice_header_status_check CHECK (status IN ('draft', 'open', 'paid', 'void', 'uncollectible')), -- draft, open, paid, void or uncollectible
     entity text NOT NULL, -- seller
     series text NOT NULL, -- series that numbers it
@@ -26,13 +26,18 @@ CREATE TABLE IF NOT EXISTS billing.invoice_header ( -- documents: invoices and c
     buyer jsonb NOT NULL, -- name, country, address, tax ids, email of the account at that time
     metadata jsonb NOT NULL DEFAULT '{}', -- metadata of account and subscriptions at that time
     finalize_after timestamptz, -- draft: takes late usage until then
+    claims_invoice_id bigint, -- claim: the invoice for whose delay it is made
+    external_number text, -- number of an invoice that was made outside; it has no seal
+    external_issued_on date, -- date of issue of an invoice that was made outside
+    CONSTRAINT invoice_header_external_check CHECK ((external_number IS NULL) = (external_issued_on IS NULL)),
+    CONSTRAINT invoice_header_claims_check CHECK (claims_invoice_id IS NULL OR kind = 'claim'),
     CONSTRAINT invoice_header_key PRIMARY KEY (account_id, id),
     CONSTRAINT invoice_header_id_check CHECK (id >> 24 = account_id),
     CONSTRAINT invoice_header_total_check CHECK (total = net_total + tax_total),
     CONSTRAINT invoice_header_sign_check CHECK (total + rounding_amount >= 0),
     CONSTRAINT invoice_header_settled_check CHECK (amount_paid >= 0 AND amount_credited >= 0 AND amount_paid + amount_credited <= total + rounding_amount),
-    CONSTRAINT invoice_header_paid_check CHECK (kind <> 'invoice' OR status <> 'paid' OR amount_paid + amount_credited = total + rounding_amount),
-    CONSTRAINT invoice_header_open_check CHECK (kind <> 'invoice' OR status <> 'open' OR amount_paid + amount_credited < total + rounding_amount),
+    CONSTRAINT invoice_header_paid_check CHECK (kind = 'credit_note' OR status <> 'paid' OR amount_paid + amount_credited = total + rounding_amount),
+    CONSTRAINT invoice_header_open_check CHECK (kind = 'credit_note' OR status <> 'open' OR amount_paid + amount_credited < total + rounding_amount),
     CONSTRAINT invoice_header_period_check CHECK (period_end >= period_start)
 ) WITH (fillfactor = 90);
 CREATE INDEX IF NOT EXISTS invoice_header_id_idx ON billing.invoice_header (id);
@@ -162,7 +167,7 @@ CREATE OR REPLACE VIEW billing.invoice ( -- documents with number, dates and wha
     id, -- document
     number, -- number; null for a draft
     account_id, -- account
-    kind, -- invoice or credit_note
+    kind, -- invoice, credit_note or claim
     status, -- draft, open, paid, void or uncollectible
     issued_on, -- date of issue; null for a draft
     due_on, -- last day for payment; null for a draft and for credit notes
@@ -184,14 +189,16 @@ CREATE OR REPLACE VIEW billing.invoice ( -- documents with number, dates and wha
     reason, -- credit note: why
     purchase_order, -- the buyer's order number
     buyer_reference, -- the buyer's reference
-    metadata -- metadata of account and subscriptions at that time
+    metadata, -- metadata of account and subscriptions at that time
+    claims_invoice_id, -- claim: the invoice for whose delay it is made
+    external -- it was made outside and entered: it has no seal
 ) AS
-SELECT h.id, s.number, h.account_id, h.kind, h.status, s.issued_on,
-       CASE WHEN h.kind = 'invoice' THEN s.issued_on + h.payment_terms_days END,
+SELECT h.id, coalesce(s.number, h.external_number), h.account_id, h.kind, h.status, coalesce(s.issued_on, h.external_issued_on),
+       CASE WHEN h.kind <> 'credit_note' THEN coalesce(s.issued_on, h.external_issued_on) + h.payment_terms_days END,
        h.currency, h.net_total, h.tax_total, h.total, h.rounding_amount, h.amount_paid, h.amount_credited,
        CASE WHEN h.kind = 'credit_note' THEN h.amount_credited - h.total - h.rounding_amount
             WHEN h.status = 'void' THEN h.total - h.total
             ELSE h.total + h.rounding_amount - h.amount_paid - h.amount_credited END,
        h.entity, h.series, s.position, h.period_start, h.period_end, h.billed_at,
-       h.credits_invoice_id, h.reason, h.purchase_order, h.buyer_reference, h.metadata
+       h.credits_invoice_id, h.reason, h.purchase_order, h.buyer_reference, h.metadata, h.claims_invoice_id, h.external_number IS NOT NULL
   FROM billing.invoice_header h LEFT JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id;

@@ -57,13 +57,31 @@
 	X(DISCOUNT_ENDED, 306, "discount_ended", "the discount or minimum ended before the instant", "see billing.discount and billing.minimum for its dates") \
 	X(UNKNOWN_ITEM, 114, "unknown_item", "no item has this id", "see billing.subscription_item") \
 	X(UNKNOWN_JOB, 130, "unknown_job", "no job has this name", "see billing.job") \
+	X(UNKNOWN_PAYMENT, 140, "unknown_payment", "no payment has this id", "see billing.payment") \
+	X(UNKNOWN_PAYMENT_METHOD, 141, "unknown_payment_method", "the account has no payment method with this id, or no such type exists", "see billing.payment_method and billing.payment_method_type") \
+	X(UNKNOWN_COLLECTION, 142, "unknown_collection", "no collection has this id", "see billing.collection") \
+	X(UNKNOWN_DUNNING_SCHEME, 143, "unknown_dunning_scheme", "no dunning scheme has this code", "create it, or correct the code") \
+	X(UNKNOWN_CASE, 144, "unknown_case", "no dunning case has this id", "see billing.dunning_case") \
+	X(UNKNOWN_ARRANGEMENT, 145, "unknown_arrangement", "no promise, arrangement or transfer to an agency has this id", "see billing.promise, billing.arrangement and billing.agency_transfer") \
+	X(UNKNOWN_NOTIFICATION, 146, "unknown_notification", "no notification has this id", "see billing.notification") \
+	X(UNKNOWN_CONSUMER, 147, "unknown_consumer", "no consumer of events has this name", "create it, or correct the name") \
+	X(UNKNOWN_TEMPLATE, 148, "unknown_template", "the entity has no template of this code", "create it, or correct the code") \
+	X(UNKNOWN_RETRY_POLICY, 149, "unknown_retry_policy", "no retry policy or rate of interest has this code", "create it, or correct the code") \
 	X(NO_TAX_RATE, 401, "no_tax_rate", "no tax rate is valid for entity, class, tax status and tax point", "insert the rate into billing.tax_rate") \
 	X(DOCUMENT_IMMUTABLE, 402, "document_immutable", "a finished document, its charges or its seal cannot be changed", "correct it with a new document") \
 	X(WRONG_DOCUMENT_STATE, 403, "wrong_document_state", "the document's status does not allow this", "see the document's status") \
 	X(DOCUMENT_CORRECTED, 404, "document_corrected", "a later document corrects a line of this one, or money is allocated to it", "void or reverse that first") \
 	X(RUN_IN_FUTURE, 405, "run_in_future", "at lies further ahead than billing.max_future allows", "pass an earlier at, or raise billing.max_future in tests") \
 	X(LOCK_ORDER, 406, "lock_order", "the transaction already holds a number series and the account is locked by another session", "bill and finalise last in a transaction, then retry it") \
-	X(DUPLICATE_CHARGE, 407, "duplicate_charge", "the same thing would be charged or credited twice", "run billing.check()")
+	X(DUPLICATE_CHARGE, 407, "duplicate_charge", "the same thing would be charged or credited twice", "run billing.check()") \
+	X(INVALID_AMOUNT, 501, "invalid_amount", "an amount of money is not positive, not finite or finer than the currency's minor unit", "pass a positive amount in whole minor units") \
+	X(AMOUNT_EXCEEDED, 502, "amount_exceeded", "more is allocated, refunded, credited or promised than there is left", "see the detail for what is left") \
+	X(INVALID_IBAN, 503, "invalid_iban", "the account number is no IBAN: its length, its characters or its check digits are wrong", "correct the number") \
+	X(INVALID_DUNNING_SCHEME, 504, "invalid_dunning_scheme", "a dunning scheme has no steps, or one that contradicts itself", "correct the step that the detail names") \
+	X(INVALID_TEMPLATE, 505, "invalid_template", "a template has an unknown field or unpaired braces", "correct the field that the detail names") \
+	X(WRONG_CASE_STATE, 506, "wrong_case_state", "the dunning case, promise, arrangement or transfer is in no state that allows this", "see its state") \
+	X(PAYMENT_METHOD_UNUSABLE, 507, "payment_method_unusable", "the payment method is not active, has expired or has no valid mandate", "use another payment method") \
+	X(NOT_CLAIMED, 508, "not_claimed", "the collection or notification is not claimed by the caller, or was settled with another outcome", "claim it again")
 
 #define BILLING_SQLSTATE(d) \
 	MAKE_SQLSTATE('L', 'B', '0' + (d) / 100, '0' + (d) / 10 % 10, '0' + (d) % 10)

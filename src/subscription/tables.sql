@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS billing.subscription ( -- what an account has subscri
     trial_end_action text CONSTRAINT subscription_trial_end_action_check CHECK (trial_end_action IN ('activate', 'cancel')), -- what the end of the trial does
     activation text NOT NULL DEFAULT 'immediate' CONSTRAINT subscription_activation_check CHECK (activation IN ('immediate', 'pending', 'failed')), -- pending: comes to life when its first payment succeeds; failed: it did not
     trial_every interval, -- length of the trial, which follows the start; null: none, or its end was named
+    payment_method_id bigint, -- method that collects its invoices; null: the account's
+    dunning_scheme text, -- scheme of its overdue invoices; null: the account's
     CONSTRAINT subscription_trial_check CHECK (trial_end_at >= start_at AND (trial_end_at IS NULL) = (trial_end_action IS NULL)),
     CONSTRAINT subscription_key PRIMARY KEY (account_id, id),
     CONSTRAINT subscription_id_check CHECK (id >> 24 = account_id),

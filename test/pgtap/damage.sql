@@ -48,7 +48,7 @@ CREATE FUNCTION pg_temp.other(attname name, type regtype) RETURNS text LANGUAGE 
                      WHEN 'boolean'::regtype THEN format('NOT %I', attname)
                      WHEN 'bytea'::regtype THEN format('%I || ''\x00''', attname)
                      WHEN 'timestamptz'::regtype THEN format('coalesce(%I, ''2025-01-01'') + interval ''1 second''', attname)
-                     WHEN 'date'::regtype THEN format('%I + 1', attname)
+                     WHEN 'date'::regtype THEN format('coalesce(%I, ''2025-01-01'') + 1', attname)
                      ELSE format('coalesce(%I, 0) + 1', attname) END $$;
 CREATE TEMP TABLE guarded (relation text, condition text);
 INSERT INTO guarded VALUES ('invoice_header', 'id'), ('invoice_line', 'invoice_id'), ('invoice_tax', 'invoice_id'), ('charge', 'invoice_id'), ('seal', 'invoice_id');

@@ -106,7 +106,8 @@ SELECT is_empty($$SELECT k.conname FROM pg_constraint k JOIN account_scoped s ON
                 'foreign keys between tables of accounts contain the account');
 SELECT is_empty($$SELECT a.attrelid::regclass, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE a.attrelid IN (SELECT oid FROM relation WHERE relkind IN ('r', 'p'))
                   AND a.attnum > 0 AND NOT a.attisdropped AND (a.atttypmod <> -1 OR a.atttypid NOT IN ('bigint'::regtype, 'int'::regtype, 'text'::regtype, 'numeric'::regtype,
-                      'boolean'::regtype, 'date'::regtype, 'timestamptz'::regtype, 'interval'::regtype, 'jsonb'::regtype, 'bytea'::regtype, 'bigint[]'::regtype))$$, 'columns have plain types of the server');
+                      'boolean'::regtype, 'date'::regtype, 'timestamptz'::regtype, 'interval'::regtype, 'jsonb'::regtype, 'bytea'::regtype, 'bigint[]'::regtype,
+                      'text[]'::regtype, 'int[]'::regtype, 'interval[]'::regtype, 'time'::regtype, 'xid8'::regtype))$$, 'columns have plain types of the server');
 -- What calls the engine must not be part of a table: DROP EXTENSION ... CASCADE would take the column along.
 SELECT is_empty($$SELECT d.classid::regclass, d.objid FROM pg_depend d JOIN routine r ON r.oid = d.refobjid AND d.refclassid = 'pg_proc'::regclass
                   WHERE d.classid NOT IN ('pg_trigger'::regclass, 'pg_rewrite'::regclass, 'pg_proc'::regclass)$$, 'only triggers and views depend on functions of the engine');

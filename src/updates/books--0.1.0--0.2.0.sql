@@ -5,3 +5,31 @@ ALTER TABLE IF EXISTS billing.run_batch ADD COLUMN IF NOT EXISTS left_out bigint
 ALTER TABLE IF EXISTS billing.run_worker
     DROP CONSTRAINT IF EXISTS run_worker_phase_check,
     ADD CONSTRAINT run_worker_phase_check CHECK (phase IN ('billing', 'sweeping', 'waiting', 'done', 'stopped'));
+ALTER TABLE IF EXISTS billing.entity ADD COLUMN IF NOT EXISTS claim_series text,
+    ADD COLUMN IF NOT EXISTS payment_tolerance numeric NOT NULL DEFAULT 0 CONSTRAINT entity_payment_tolerance_check CHECK (payment_tolerance >= 0),
+    ADD COLUMN IF NOT EXISTS allocation_rules text[] NOT NULL DEFAULT '{named,exact,oldest}' CONSTRAINT entity_allocation_rules_check CHECK (allocation_rules <@ '{named,exact,oldest,pro_rata}'),
+    ADD COLUMN IF NOT EXISTS collect text NOT NULL DEFAULT 'due' CONSTRAINT entity_collect_check CHECK (collect IN ('issue', 'due', 'never')),
+    ADD COLUMN IF NOT EXISTS retry_policy text,
+    ADD COLUMN IF NOT EXISTS dunning_scheme text,
+    ADD COLUMN IF NOT EXISTS language text NOT NULL DEFAULT 'en' CONSTRAINT entity_language_check CHECK (language ~ '^[a-z]{2,3}(-[A-Z]{2})?$');
+ALTER TABLE IF EXISTS billing.account ADD COLUMN IF NOT EXISTS payment_method_id bigint,
+    ADD COLUMN IF NOT EXISTS dunning_scheme text,
+    ADD COLUMN IF NOT EXISTS language text CONSTRAINT account_language_check CHECK (language ~ '^[a-z]{2,3}(-[A-Z]{2})?$'),
+    ADD COLUMN IF NOT EXISTS phone text;
+ALTER TABLE IF EXISTS billing.account_state ADD COLUMN IF NOT EXISTS event_no bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS has_credit boolean NOT NULL DEFAULT false;
+ALTER TABLE IF EXISTS billing.subscription ADD COLUMN IF NOT EXISTS payment_method_id bigint,
+    ADD COLUMN IF NOT EXISTS dunning_scheme text;
+ALTER TABLE IF EXISTS billing.invoice_header ADD COLUMN IF NOT EXISTS claims_invoice_id bigint,
+    ADD COLUMN IF NOT EXISTS external_number text,
+    ADD COLUMN IF NOT EXISTS external_issued_on date,
+    DROP CONSTRAINT IF EXISTS invoice_header_kind_check,
+    ADD CONSTRAINT invoice_header_kind_check CHECK (kind IN ('invoice', 'credit_note', 'claim')),
+    DROP CONSTRAINT IF EXISTS invoice_header_paid_check,
+    ADD CONSTRAINT invoice_header_paid_check CHECK (kind = 'credit_note' OR status <> 'paid' OR amount_paid + amount_credited = total + rounding_amount),
+    DROP CONSTRAINT IF EXISTS invoice_header_open_check,
+    ADD CONSTRAINT invoice_header_open_check CHECK (kind = 'credit_note' OR status <> 'open' OR amount_paid + amount_credited < total + rounding_amount),
+    DROP CONSTRAINT IF EXISTS invoice_header_external_check,
+    ADD CONSTRAINT invoice_header_external_check CHECK ((external_number IS NULL) = (external_issued_on IS NULL)),
+    DROP CONSTRAINT IF EXISTS invoice_header_claims_check,
+    ADD CONSTRAINT invoice_header_claims_check CHECK (claims_invoice_id IS NULL OR kind = 'claim');

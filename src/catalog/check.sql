@@ -212,3 +212,21 @@ BEGIN
     RETURN value;
 END $$;
 COMMENT ON FUNCTION billing_internal.check_one_of(text, text, text[]) IS 'a value that is one of the known ones, or null';
+
+-- NaN is greater than infinity.
+CREATE FUNCTION billing_internal.check_amount(amount numeric, currency text, name text) RETURNS numeric
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    rounded numeric;
+BEGIN
+    PERFORM billing_internal.check_currency(currency);
+    IF amount > 0 AND amount < 'Infinity' THEN
+        rounded := billing.round_amount(amount, currency);
+    END IF;
+    IF rounded <> amount OR rounded IS NULL AND amount IS NOT NULL THEN
+        PERFORM billing_internal.fail('invalid_amount', format('%s is %s', name, amount),
+                                      format('It is positive, finite and in whole minor units of %s.', currency));
+    END IF;
+    RETURN rounded;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_amount(numeric, text, text) IS 'a positive amount in whole minor units, or null';

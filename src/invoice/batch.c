@@ -9,12 +9,12 @@
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "invoice/batch.h"
 #include "invoice/canonical.h"
 #include "invoice/line.h"
 #include "lib/amount.h"
-#include "lib/errors.h"
 
 /* No table of documents has more. */
 #define MAX_COLUMNS 48
@@ -139,30 +139,25 @@ batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *docum
 	add_allocations(batch, terms, document);
 }
 
-/* Sets a credit note off against what it corrects. */
+/* Sets a credit note, whose header counts it already, off against what it corrects. */
 static void
-allocate(const AllocationRequest *request)
+allocate(const AllocationRequest *request, TimestampTz at)
 {
 	static SpiQuery insert = {
-		.text = "INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount) VALUES ($1, $2, $3, $4)",
-		.nargs = 4, .argtypes = {INT8OID, INT8OID, INT8OID, NUMERICOID}
+		.text = "INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount, allocated_at) VALUES ($1, $2, $3, $4, $5)",
+		.nargs = 5, .argtypes = {INT8OID, INT8OID, INT8OID, NUMERICOID, TIMESTAMPTZOID}
 	};
 	static SpiQuery settle = {
-		.text = "UPDATE billing.invoice_header SET amount_credited = amount_credited + $3,"
-		" status = CASE WHEN amount_paid + amount_credited + $3 = total + rounding_amount THEN 'paid' ELSE status END"
-		" WHERE account_id = $1 AND id = $2",
-		.nargs = 3, .argtypes = {INT8OID, INT8OID, NUMERICOID}
+		.text = "SELECT billing_internal.settle_invoice($1, $2, 0, $3, $4, 'credited')",
+		.nargs = 4, .argtypes = {INT8OID, INT8OID, NUMERICOID, TIMESTAMPTZOID}
 	};
 	Datum		amount = NumericGetDatum(amount_numeric(request->allocation.amount, request->minor_units));
-	Datum		values[4] = {Int64GetDatum(request->account_id), Int64GetDatum(request->credit_note_id),
-	Int64GetDatum(request->allocation.invoice_id), amount};
-	Datum		settled[3] = {values[0], values[2], amount};
+	Datum		values[5] = {Int64GetDatum(request->account_id), Int64GetDatum(request->credit_note_id),
+	Int64GetDatum(request->allocation.invoice_id), amount, TimestampTzGetDatum(at)};
+	Datum		settled[4] = {values[0], values[2], amount, values[4]};
 
 	(void) query_run(&insert, values, NULL, false);
-	if (query_run(&settle, settled, NULL, false) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_BILLING_BOOKS_DAMAGED),
-				 errmsg("document " INT64_FORMAT " does not exist", request->allocation.invoice_id)));
+	(void) query_run(&settle, settled, NULL, false);
 }
 
 /* Writes everything and, last, the numbers as of at. */
@@ -175,6 +170,6 @@ batch_write(DocumentBatch *batch, TimestampTz at)
 	rows_insert(&batch->charge);
 	rows_insert(&batch->use);
 	for (int i = 0; i < batch->nallocations; i++)
-		allocate(&batch->allocations[i]);
+		allocate(&batch->allocations[i], at);
 	seal_documents(batch->seals, batch->nseals, at);
 }

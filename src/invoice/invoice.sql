@@ -39,15 +39,13 @@ DECLARE
     note bigint;
 BEGIN
     PERFORM billing_internal.check_billable(coalesce(effective_at, now()));
-    IF EXISTS (SELECT FROM billing.account_state s WHERE s.account_id = account) THEN
-        PERFORM billing_internal.lock_account(account);
-    END IF;
+    PERFORM billing_internal.lock_invoice(invoice_id);
     SELECT * INTO h FROM billing.invoice_header x WHERE x.account_id = account AND x.id = void_invoice.invoice_id;
     IF h.status <> 'draft' THEN
         PERFORM billing_internal.drop_drafts(account);
     END IF;
-    IF h.id IS NULL THEN
-        PERFORM billing_internal.fail('unknown_invoice', format('document %s does not exist', invoice_id));
+    IF h.external_number IS NOT NULL THEN
+        PERFORM billing_internal.fail('wrong_document_state', format('invoice %s was made outside and cannot be voided', invoice_id));
     ELSIF h.kind <> 'invoice' OR h.status NOT IN ('open', 'paid') THEN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be voided', replace(h.kind, '_', ' '), invoice_id, h.status),
             NULL, CASE WHEN h.status = 'draft' THEN 'A draft is made anew by every run; correct what it bills.' END);
@@ -55,7 +53,7 @@ BEGIN
         PERFORM billing_internal.fail('document_corrected', format('invoice %s is corrected by a later document or paid', invoice_id), NULL,
                                       'Reverse that first.');
     END IF;
-    note := billing_internal.write_counter_document(account, invoice_id, rebill, reason);
+    note := billing_internal.write_counter_document(account, invoice_id, rebill, coalesce(effective_at, now()), reason);
     IF rebill THEN
         UPDATE billing.account_state s
            SET recompute_from = least(s.recompute_from, (SELECT min(l.period_start) FROM billing.invoice_line l
@@ -88,7 +86,7 @@ END $$;
 COMMENT ON FUNCTION billing_internal.drop_drafts(bigint) IS 'takes an account''s drafts away; the next run makes them anew';
 
 -- The credit note that reverses a whole invoice: amounts are copied, nothing is computed again.
-CREATE FUNCTION billing_internal.write_counter_document(account_id bigint, invoice_id bigint, rebill boolean, reason text)
+CREATE FUNCTION billing_internal.write_counter_document(account_id bigint, invoice_id bigint, rebill boolean, at timestamptz, reason text)
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     h billing.invoice_header;
@@ -125,12 +123,12 @@ BEGIN
           FROM billing.discount_use u WHERE u.account_id = h.account_id AND u.invoice_id = h.id;
     END IF;
     IF payable > 0 THEN
-        INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount) VALUES (h.account_id, note, h.id, payable);
+        INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount, allocated_at) VALUES (h.account_id, note, h.id, payable, at);
     END IF;
     UPDATE billing.invoice_header x SET status = 'void', amount_credited = payable WHERE x.account_id = h.account_id AND x.id = h.id;
     RETURN note;
 END $$;
-COMMENT ON FUNCTION billing_internal.write_counter_document(bigint, bigint, boolean, text) IS 'writes the credit note that reverses an invoice';
+COMMENT ON FUNCTION billing_internal.write_counter_document(bigint, bigint, boolean, timestamptz, text) IS 'writes the credit note that reverses an invoice';
 
 -- A document that was voided, and the note that voided it, correct no longer.
 CREATE FUNCTION billing_internal.is_corrected(account_id bigint, invoice_id bigint) RETURNS boolean

@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS billing.invoice_header ( -- documents: invoices, cred
     kind text NOT NULL CONSTRAINT invoice_header_kind_check CHECK (kind IN ('invoice', 'credit_note', 'claim')), -- what the document is; amounts of all are positive
     status text NOT NULL CONSTRAINT invoice_header_status_check CHECK (status IN ('draft', 'open', 'paid', 'void', 'uncollectible')), -- draft, open, paid, void or uncollectible
     entity text NOT NULL, -- seller
-    series text NOT NULL, -- series that numbers it
+    series text NOT NULL, -- series that numbers it; empty where it was made outside
     currency text NOT NULL, -- currency of all its amounts
     tax_scope text NOT NULL, -- taxed, outside, or the one exemption reason
     billing_group text NOT NULL DEFAULT '', -- what of the account is billed together; empty: all
@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS billing.invoice_header ( -- documents: invoices, cred
     tax_total numeric NOT NULL, -- sum of its taxes
     total numeric NOT NULL, -- net_total + tax_total
     rounding_amount numeric NOT NULL DEFAULT 0, -- what net and tax of inclusive prices miss
-    amount_paid numeric NOT NULL DEFAULT 0, -- money allocated to it
+    amount_paid numeric NOT NULL DEFAULT 0, -- money allocated to it; of a credit note: paid out
     amount_credited numeric NOT NULL DEFAULT 0, -- credit allocated to it; of a credit note: allocated from it
     payment_terms_days int NOT NULL, -- days from issue to due date
     credits_invoice_id bigint, -- credit note: the invoice it corrects, where it is one
@@ -127,7 +127,9 @@ CREATE TABLE IF NOT EXISTS billing.credit_allocation ( -- credit notes set off a
     credit_note_id bigint NOT NULL, -- credit note
     invoice_id bigint NOT NULL, -- invoice
     amount numeric NOT NULL CONSTRAINT credit_allocation_amount_check CHECK (amount > 0), -- amount set off
-    CONSTRAINT credit_allocation_key PRIMARY KEY (account_id, credit_note_id, invoice_id),
+    allocation_no int NOT NULL DEFAULT 1, -- 1, 2, 3 ... of the two documents
+    allocated_at timestamptz, -- instant from which it counts; null: the credit note's date of issue
+    CONSTRAINT credit_allocation_key PRIMARY KEY (account_id, credit_note_id, invoice_id, allocation_no),
     CONSTRAINT credit_allocation_credit_note_fkey FOREIGN KEY (account_id, credit_note_id) REFERENCES billing.invoice_header,
     CONSTRAINT credit_allocation_invoice_fkey FOREIGN KEY (account_id, invoice_id) REFERENCES billing.invoice_header
 );
@@ -176,7 +178,7 @@ CREATE OR REPLACE VIEW billing.invoice ( -- documents with number, dates and wha
     tax_total, -- sum of the taxes
     total, -- net_total + tax_total
     rounding_amount, -- what net and tax of inclusive prices miss
-    amount_paid, -- money allocated
+    amount_paid, -- money allocated; of a credit note: paid out
     amount_credited, -- credit allocated to it, or from it
     amount_due, -- what is still to be paid; of a credit note: negative, what is still to be given
     entity, -- seller
@@ -196,7 +198,7 @@ CREATE OR REPLACE VIEW billing.invoice ( -- documents with number, dates and wha
 SELECT h.id, coalesce(s.number, h.external_number), h.account_id, h.kind, h.status, coalesce(s.issued_on, h.external_issued_on),
        CASE WHEN h.kind <> 'credit_note' THEN coalesce(s.issued_on, h.external_issued_on) + h.payment_terms_days END,
        h.currency, h.net_total, h.tax_total, h.total, h.rounding_amount, h.amount_paid, h.amount_credited,
-       CASE WHEN h.kind = 'credit_note' THEN h.amount_credited - h.total - h.rounding_amount
+       CASE WHEN h.kind = 'credit_note' THEN h.amount_paid + h.amount_credited - h.total - h.rounding_amount
             WHEN h.status = 'void' THEN h.total - h.total
             ELSE h.total + h.rounding_amount - h.amount_paid - h.amount_credited END,
        h.entity, h.series, s.position, h.period_start, h.period_end, h.billed_at,

@@ -132,7 +132,11 @@ verb_argument(const Verb *verb, FunctionCallInfo fcinfo, const char *name)
 static int64
 verb_account(const Verb *verb, FunctionCallInfo fcinfo)
 {
-	static const char *const account_scoped[] = {"subscription_id", "invoice_id", "item_id", "change_id", "discount_id", "minimum_id"};
+	static const char *const account_scoped[] = {
+		"subscription_id", "invoice_id", "item_id", "change_id", "discount_id", "minimum_id", "payment_id",
+		"credit_note_id", "payment_method_id", "collection_id", "case_id", "promise_id", "arrangement_id",
+		"transfer_id", "notification_id"
+	};
 	int			account = verb_argument(verb, fcinfo, "account_id");
 	int64		account_id = account >= 0 ? PG_GETARG_INT64(account) : 0;
 

@@ -44,6 +44,7 @@ typedef struct BatchAccount
 	int64		next_ordinal;
 	TimestampTz billed_through; /* DT_NOBEGIN: never */
 	TimestampTz recompute_from; /* DT_NOEND: nothing was edited */
+	bool		has_credit;		/* payments or credit notes that are not used up */
 	Window		window;
 	Subscription *subs;
 	int			nsubs;

@@ -27,7 +27,7 @@
 static void
 lock_accounts(AccountBatch *batch, int64 *ids, int count, const BillOptions *options)
 {
-#define LOCK_TEXT "SELECT account_id, next_ordinal, billed_through, recompute_from FROM billing.account_state" \
+#define LOCK_TEXT "SELECT account_id, next_ordinal, billed_through, recompute_from, has_credit FROM billing.account_state" \
 	" WHERE account_id = ANY ($1) AND (next_due <= $2 OR recompute_from IS NOT NULL OR $3)" \
 	" ORDER BY account_id FOR NO KEY UPDATE"
 	static SpiQuery wait = {.text = LOCK_TEXT, .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}};
@@ -37,8 +37,14 @@ lock_accounts(AccountBatch *batch, int64 *ids, int count, const BillOptions *opt
 	Datum		values[3] = {array_of_int64(ids, count), TimestampTzGetDatum(options->at),
 	BoolGetDatum(options->only_invoice != 0 || options->on_demand)};
 
-	(void) query_run(options->wait ? &wait : &skip, values, NULL, false);
+	uint64		locked = query_run(options->wait ? &wait : &skip, values, NULL, false);
+	bool	   *credit = palloc(sizeof(bool) * Max(locked, 1));
+
+	for (uint64 i = 0; i < locked; i++)
+		credit[i] = DatumGetBool(query_value((int) i, 5));
 	batch_accept_states(batch);
+	for (uint64 i = 0; i < locked; i++)
+		batch->accounts[i].has_credit = credit[i];
 }
 
 /* Notes which of the accounts are not in the batch: held by others, or no longer due. */
@@ -244,6 +250,42 @@ write_documents(const AccountBatch *batch, TimestampTz at, BillResult *result)
 	batch_write(&documents, at);
 }
 
+/* Does a credit note of the account hold more than what it is set off against? */
+static bool
+leaves_credit(const BatchAccount *account)
+{
+	for (int i = 0; i < account->documents.count; i++)
+	{
+		const Document *document = &account->documents.documents[i];
+		int64		rest = document->net + document->tax + document->rounding;
+
+		if (!document->finish || !document->credit_note)
+			continue;
+		for (int k = 0; k < document->nallocations; k++)
+			rest -= document->allocations[k].amount;
+		if (rest > 0)
+			return true;
+	}
+	return false;
+}
+
+/* Customer credit pays what the batch has billed. */
+static void
+use_credit(const AccountBatch *batch, TimestampTz at)
+{
+	static SpiQuery query = {
+		.text = "SELECT billing_internal.use_credit($1, $2)", .nargs = 2, .argtypes = {INT8OID, TIMESTAMPTZOID}
+	};
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		Datum		values[2] = {Int64GetDatum(batch->ids[i]), TimestampTzGetDatum(at)};
+
+		if (batch->accounts[i].has_credit || leaves_credit(&batch->accounts[i]))
+			(void) query_run(&query, values, NULL, false);
+	}
+}
+
 static int
 count_documents(const AccountBatch *batch)
 {
@@ -281,4 +323,5 @@ bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options
 	result->invoice_ids = palloc(sizeof(int64) * Max(count_documents(&batch), 1));
 	delete_drafts(&batch);
 	write_documents(&batch, options->at, result);
+	use_credit(&batch, options->at);
 }

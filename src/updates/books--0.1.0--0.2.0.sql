@@ -33,3 +33,7 @@ ALTER TABLE IF EXISTS billing.invoice_header ADD COLUMN IF NOT EXISTS claims_inv
     ADD CONSTRAINT invoice_header_external_check CHECK ((external_number IS NULL) = (external_issued_on IS NULL)),
     DROP CONSTRAINT IF EXISTS invoice_header_claims_check,
     ADD CONSTRAINT invoice_header_claims_check CHECK (claims_invoice_id IS NULL OR kind = 'claim');
+ALTER TABLE IF EXISTS billing.credit_allocation ADD COLUMN IF NOT EXISTS allocation_no int NOT NULL DEFAULT 1,
+    ADD COLUMN IF NOT EXISTS allocated_at timestamptz,
+    DROP CONSTRAINT IF EXISTS credit_allocation_key,
+    ADD CONSTRAINT credit_allocation_key PRIMARY KEY (account_id, credit_note_id, invoice_id, allocation_no);

@@ -90,9 +90,9 @@ SELECT pg_temp.use('negative', 'kb', 10, '2025-01-10');
 SELECT pg_temp.billed('negative', '2025-02-01');
 SELECT pg_temp.pay('negative', 1);
 SELECT pg_temp.use('negative', 'kb', 2, '2025-01-11'), pg_temp.use('negative', 'kb', 3, '2025-02-11');
-SELECT is(pg_temp.billed('negative', '2025-03-01'), 'invoice open 3.00 + 0.57: volume charge 3.00; credit_note open 4.00 + 0.76: volume correction 4.00',
-          'no invoice is negative: the charges stay, what is given back becomes a credit note');
-SELECT is(row(amount_credited, amount_due)::text, '(0.00,-4.76)', 'the customer''s credit, since nothing is left to set it off against') FROM pg_temp.document('negative', 3);
+SELECT is(pg_temp.billed('negative', '2025-03-01'), 'invoice paid 3.00 + 0.57: volume charge 3.00; credit_note open 4.00 + 0.76: volume correction 4.00',
+          'no invoice is negative: the charges stay, what is given back becomes a credit note, which pays them');
+SELECT is(row(amount_credited, amount_due)::text, '(3.57,-1.19)', 'the rest is the customer''s credit') FROM pg_temp.document('negative', 3);
 
 -- The rest of a credit note that is larger than what is due of the invoice.
 SELECT pg_temp.subscribe('partly', 'volume', '2025-01-01');

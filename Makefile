@@ -14,7 +14,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(SOURCE)/bi
 
 # The modules in the order in which they may know each other; the one manifest of what is compiled
 # and of what the install script is made of.
-MODULES_ORDER = lib pricing catalog account subscription usage charge invoice payment dunning event run worker report
+MODULES_ORDER = lib pricing catalog account event subscription usage charge invoice payment dunning run worker report
 
 module_files = $(foreach module,$(MODULES_ORDER),$(wildcard $(SOURCE)/src/$(module)/$(1)))
 

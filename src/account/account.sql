@@ -93,6 +93,8 @@ BEGIN
     IF external_id IS NOT NULL THEN
         PERFORM billing_internal.claim_key('account', external_id, result, result);
     END IF;
+    PERFORM billing_internal.emit(result, 'account.created', now(),
+                payload => jsonb_strip_nulls(jsonb_build_object('entity', seller.code, 'external_id', external_id)));
     RETURN result;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_account(text, text, text, text, text, text, jsonb, jsonb, text, text, int, text, text, text, text, interval, jsonb, text) IS

@@ -1,15 +1,19 @@
--- Events: written by the verbs, read by consumers.
+-- Events: written by the verbs, read by consumers (consumers.sql).
+
+-- "states" of a subscription are [{"from", "state"}, ...], those to come included: the first is the one in
+-- force when the first difference begins, and all that was known from its instant on is replaced.
 
 CREATE FUNCTION billing_internal.event_types(OUT type text, OUT meaning text) RETURNS SETOF record
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    VALUES ('account.created', 'an account was opened'),
-           ('subscription.created', 'a subscription was made; payload: plan, state'),
-           ('subscription.changed', 'a verb changed a subscription; payload: verb, change_id, effective_at'),
-           ('subscription.change_withdrawn', 'a change that had not taken effect was withdrawn; payload: change_id, verb'),
+    VALUES ('account.created', 'an account was opened; payload: entity, external_id'),
+           ('account.changed', 'a row of table account was changed, or a discount of the whole account entered or ended; payload: columns, or verb and discount_id'),
+           ('subscription.created', 'a subscription was made, to start at occurred_at; payload: plan, external_id, states'),
+           ('subscription.changed', 'a verb changed a subscription from occurred_at on; payload: verb, change_id, states where they changed'),
+           ('subscription.change_withdrawn', 'a change that had not taken effect was withdrawn; payload: verb, change_id, states where they changed'),
            ('invoice.finalized', 'an invoice was finished; payload: number, currency, total, due_on'),
            ('credit_note.issued', 'a credit note was issued; payload: number, currency, total'),
            ('claim.issued', 'a claim of interest or fees was issued; payload: number, currency, total'),
-           ('invoice.voided', 'an invoice was voided; payload: credit_note_id'),
+           ('invoice.voided', 'an invoice was voided; payload: credit_note_id, rebill'),
            ('invoice.paid', 'nothing of an invoice is open any more'),
            ('invoice.reopened', 'a paid invoice is open again; payload: amount_due, reason'),
            ('invoice.written_off', 'an invoice was given up; payload: currency, amount, reason'),
@@ -35,25 +39,35 @@ CREATE FUNCTION billing_internal.event_types(OUT type text, OUT meaning text) RE
 $$;
 COMMENT ON FUNCTION billing_internal.event_types() IS 'the kinds of events that this version writes';
 
--- Writes an event of an account that the transaction has locked, unless its type is not kept.  Consumers are
--- woken at commit, once however many events there are.
+CREATE FUNCTION billing_internal.event_adoption() RETURNS int
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_event_adoption';
+COMMENT ON FUNCTION billing_internal.event_adoption() IS
+    'adoption number of events that are written here; in a copy of the books it is raised first';
+
 CREATE FUNCTION billing_internal.emit(account_id bigint, type text, occurred_at timestamptz, subscription_id bigint DEFAULT NULL,
     invoice_id bigint DEFAULT NULL, payment_id bigint DEFAULT NULL, case_id bigint DEFAULT NULL, payload jsonb DEFAULT '{}')
-    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    number bigint;
-BEGIN
-    IF NOT (SELECT t.kept FROM billing.event_type t WHERE t.type = emit.type) THEN
-        RETURN;
-    END IF;
-    UPDATE billing.account_state s SET event_no = s.event_no + 1 WHERE s.account_id = emit.account_id RETURNING s.event_no INTO STRICT number;
-    INSERT INTO billing.event (account_id, adoption_number, xid, event_no, type, occurred_at, recorded_at,
-                               subscription_id, invoice_id, payment_id, case_id, payload)
-    VALUES (account_id, (SELECT b.adoption_number FROM billing.book b), pg_current_xact_id(), number, type, occurred_at, now(),
-            subscription_id, invoice_id, payment_id, case_id, payload);
-    IF EXISTS (SELECT FROM billing.event_consumer) THEN
-        PERFORM pg_notify('billing_event', '');
-    END IF;
-END $$;
+    RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'billing_emit';
 COMMENT ON FUNCTION billing_internal.emit(bigint, text, timestamptz, bigint, bigint, bigint, bigint, jsonb) IS
-    'writes an event of an account that is locked; nothing for types that are not kept';
+    'writes an event of an account that is locked, and wakes consumers at commit; nothing for types that are not kept';
+
+-- An account is changed by whoever owns the books, with UPDATE.
+CREATE FUNCTION billing_internal.account_changed() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    columns CONSTANT text[] := ARRAY(SELECT n.key FROM jsonb_each(to_jsonb(NEW)) n WHERE to_jsonb(OLD)->n.key IS DISTINCT FROM n.value ORDER BY 1);
+BEGIN
+    IF columns <> '{}' THEN
+        PERFORM billing_internal.lock_account(NEW.account_id),
+                billing_internal.emit(NEW.account_id, 'account.changed', now(), payload => jsonb_build_object('columns', columns));
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION billing_internal.account_changed() IS 'writes an event for every change of an account';
+
+-- Instants in UTC, whatever the session's zone.
+CREATE FUNCTION billing_internal.states_payload(instants timestamptz[], states text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_agg(jsonb_build_object('from', (to_jsonb(u.at AT TIME ZONE 'UTC') #>> '{}') || 'Z', 'state', u.state) ORDER BY u.at)
+      FROM unnest($1, $2) u (at, state)
+$$;
+COMMENT ON FUNCTION billing_internal.states_payload(timestamptz[], text[]) IS 'states of a subscription as events tell them';

@@ -3,7 +3,8 @@
  *		Documents of many accounts, written with one statement per table.
  *
  * Payload hashes are computed as the rows are made, before any series is
- * locked; the serial section is seal_documents() and the commit.
+ * locked; the serial section is seal_documents(), the events that tell numbers,
+ * and the commit.
  */
 #include "postgres.h"
 
@@ -46,6 +47,7 @@ batch_open(DocumentBatch *batch)
 	rows_open(&batch->tax, "invoice_tax", tax_columns, TAX_COUNT);
 	rows_open(&batch->charge, "charge", charge_columns, CHARGE_COUNT);
 	rows_open(&batch->use, "discount_use", use_columns, USE_COUNT);
+	announce_open(&batch->announcements);
 }
 
 /* Adds the rows of one document; returns its payload hash. */
@@ -121,11 +123,11 @@ add_allocations(DocumentBatch *batch, const AccountTerms *terms, const Document 
 }
 
 /*
- * Adds a document whose id is set.
+ * Adds a document whose id is set; event_no counts the events of its account.
  * Nothing of the document is referenced afterwards but the terms.
  */
 void
-batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document)
+batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document, int64 *event_no)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->scratch);
 	Digest		payload = add_rows(batch, terms, document);
@@ -136,6 +138,7 @@ batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *docum
 	if (!document->finish)
 		return;
 	add_seal(batch, terms, document, &payload);
+	announce_finished(&batch->announcements, terms, document, batch->nseals - 1, event_no);
 	add_allocations(batch, terms, document);
 }
 
@@ -160,16 +163,29 @@ allocate(const AllocationRequest *request, TimestampTz at)
 	(void) query_run(&settle, settled, NULL, false);
 }
 
-/* Writes everything and, last, the numbers as of at. */
+/* Writes the rows; then the accounts' counters of events stand. */
 void
-batch_write(DocumentBatch *batch, TimestampTz at)
+batch_write(DocumentBatch *batch)
 {
 	rows_insert(&batch->header);
 	rows_insert(&batch->line);
 	rows_insert(&batch->tax);
 	rows_insert(&batch->charge);
 	rows_insert(&batch->use);
+}
+
+/* Sets credit notes off, with events of its own; the accounts' states are stored. */
+void
+batch_allocate(DocumentBatch *batch, TimestampTz at)
+{
 	for (int i = 0; i < batch->nallocations; i++)
 		allocate(&batch->allocations[i], at);
+}
+
+/* Numbers the documents as of at, and writes the events that tell of it. */
+void
+batch_seal(DocumentBatch *batch, TimestampTz at)
+{
 	seal_documents(batch->seals, batch->nseals, at);
+	announce_write(&batch->announcements, batch->seals, at);
 }

@@ -5,6 +5,7 @@
 #ifndef BILLING_BATCH_H
 #define BILLING_BATCH_H
 
+#include "invoice/announce.h"
 #include "invoice/document.h"
 #include "invoice/seal.h"
 #include "lib/spi.h"
@@ -21,12 +22,16 @@ typedef struct DocumentBatch
 	int			capacity;
 	struct AllocationRequest *allocations;
 	int			nallocations;
+	Announcements announcements;
 	int			documents;
 	MemoryContext scratch;		/* of the document being added */
 } DocumentBatch;
 
 extern void batch_open(DocumentBatch *batch);
-extern void batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document);
-extern void batch_write(DocumentBatch *batch, TimestampTz at);
+extern void batch_add(DocumentBatch *batch, const AccountTerms *terms, const Document *document,
+					  int64 *event_no);
+extern void batch_write(DocumentBatch *batch);
+extern void batch_allocate(DocumentBatch *batch, TimestampTz at);
+extern void batch_seal(DocumentBatch *batch, TimestampTz at);
 
 #endif							/* BILLING_BATCH_H */

@@ -16,6 +16,17 @@ CREATE FUNCTION billing_internal.seal_document(account_id bigint, invoice_id big
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'billing_seal_document';
 COMMENT ON FUNCTION billing_internal.seal_document(bigint, bigint, timestamptz) IS 'gives a document that was just written its number and seal';
 
+-- Documents that are made in bulk are announced by announce.c.
+CREATE FUNCTION billing_internal.emit_issued(account_id bigint, invoice_id bigint, at timestamptz) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT billing_internal.emit($1, CASE i.kind WHEN 'credit_note' THEN 'credit_note.issued' WHEN 'claim' THEN 'claim.issued' ELSE 'invoice.finalized' END,
+               $3, invoice_id => $2, payload => jsonb_strip_nulls(
+               jsonb_build_object('number', i.number, 'currency', i.currency, 'total', i.total::text, 'due_on', i.due_on)))
+      FROM billing.invoice i WHERE i.account_id = $1 AND i.id = $2
+$$;
+COMMENT ON FUNCTION billing_internal.emit_issued(bigint, bigint, timestamptz) IS
+    'writes the event of a document that was just sealed';
+
 CREATE FUNCTION billing.verify_chain(series text DEFAULT NULL, OUT series_code text, OUT "position" bigint, OUT number text,
     OUT invoice_id bigint, OUT problem text)
     RETURNS SETOF record LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_verify_chain';
@@ -60,7 +71,10 @@ BEGIN
                 WHERE l.account_id = account AND l.invoice_id = void_invoice.invoice_id))
          WHERE s.account_id = account;
     END IF;
-    PERFORM billing_internal.seal_document(account, note, coalesce(effective_at, now()));
+    PERFORM billing_internal.seal_document(account, note, coalesce(effective_at, now())),
+            billing_internal.emit_issued(account, note, coalesce(effective_at, now())),
+            billing_internal.emit(account, 'invoice.voided', coalesce(effective_at, now()), invoice_id => void_invoice.invoice_id,
+                                  payload => jsonb_build_object('credit_note_id', note, 'rebill', rebill));
     RETURN note;
 END $$;
 COMMENT ON FUNCTION billing_internal.void_invoice(bigint, boolean, timestamptz, text, text) IS 'body of billing.void_invoice';

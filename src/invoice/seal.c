@@ -194,7 +194,7 @@ series_store(const char *code, const Series *series)
 
 /* Gives the next number of a locked series to a document. */
 static void
-seal_one(Series *series, const SealRequest *request, Rows *seals)
+seal_one(Series *series, SealRequest *request, Rows *seals)
 {
 	DateADT		issued_on = Max(request->local_date, series->last_issued_on);
 	int			year = year_of(issued_on);
@@ -211,6 +211,8 @@ seal_one(Series *series, const SealRequest *request, Rows *seals)
 	number = series_number(series->format, series->counter, year);
 	series->chain = chain_link(&series->chain, request->series, series->position, number, issued_on,
 							   &request->payload);
+	request->number = number;
+	request->issued_on = issued_on;
 	values[SEAL_account_id] = Int64GetDatum(request->account_id);
 	values[SEAL_invoice_id] = Int64GetDatum(request->invoice_id);
 	values[SEAL_series] = CStringGetTextDatum(request->series);

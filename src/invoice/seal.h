@@ -18,7 +18,9 @@ typedef struct SealRequest
 	int64		invoice_id;
 	Digest		payload;
 	pg_tz	   *tz;				/* the seller's: dates are his */
-	DateADT		local_date;		/* today there; seal_documents() fills it in */
+	DateADT		local_date;		/* today there; this and what follows seal_documents() fills in */
+	DateADT		issued_on;
+	char	   *number;
 } SealRequest;
 
 extern void seal_documents(SealRequest *requests, int count, TimestampTz at);

@@ -78,8 +78,8 @@ COMMENT ON FUNCTION billing_internal.identity() IS 'cluster and database in whic
 CREATE FUNCTION billing_internal.setup_book(engine text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO billing.book (version, system_identifier, database_oid, adopted_at)
-    SELECT engine, i.system_identifier, i.database_oid, now() FROM billing_internal.identity() i
+    INSERT INTO billing.book (version, system_identifier, database_oid, adopted_at, event_system_identifier, event_database_oid)
+    SELECT engine, i.system_identifier, i.database_oid, now(), i.system_identifier, i.database_oid FROM billing_internal.identity() i
         ON CONFLICT (singleton) DO UPDATE SET version = engine;
     PERFORM billing_internal.apply_access(a.role_name, a.kind, a.entity) FROM billing.access a JOIN pg_roles r ON r.rolname = a.role_name;
 END $$;
@@ -101,7 +101,7 @@ COMMENT ON FUNCTION billing.adopt_books() IS
 CREATE FUNCTION billing_internal.adopt_books() RETURNS int
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     UPDATE billing.book b SET system_identifier = i.system_identifier, database_oid = i.database_oid,
-           adoption_number = b.adoption_number + 1, adopted_at = now()
+           adoption_number = greatest(b.adoption_number + 1, b.event_adoption_number), adopted_at = now()
       FROM billing_internal.identity() i RETURNING b.adoption_number
 $$;
 COMMENT ON FUNCTION billing_internal.adopt_books() IS 'body of billing.adopt_books';

@@ -4,7 +4,10 @@ CREATE TABLE IF NOT EXISTS billing.book ( -- the identity of these books: one ro
     system_identifier bigint NOT NULL, -- cluster in which the books may bill
     database_oid bigint NOT NULL, -- database in which the books may bill
     adoption_number int NOT NULL DEFAULT 1 CONSTRAINT book_adoption_number_check CHECK (adoption_number > 0), -- raised by every adopt_books()
-    adopted_at timestamptz NOT NULL -- when the books were made or last adopted
+    adopted_at timestamptz NOT NULL, -- when the books were made or last adopted
+    event_adoption_number int NOT NULL DEFAULT 1 CONSTRAINT book_event_adoption_number_check CHECK (event_adoption_number > 0), -- adoption under which events are written here; those of older ones came from elsewhere
+    event_system_identifier bigint NOT NULL, -- cluster in which they are written
+    event_database_oid bigint NOT NULL -- database in which they are written
 );
 
 CREATE TABLE IF NOT EXISTS billing.access ( -- what billing.grant_access() granted

@@ -45,6 +45,7 @@ typedef struct BatchAccount
 	TimestampTz billed_through; /* DT_NOBEGIN: never */
 	TimestampTz recompute_from; /* DT_NOEND: nothing was edited */
 	bool		has_credit;		/* payments or credit notes that are not used up */
+	int64		event_no;		/* events so far */
 	Window		window;
 	Subscription *subs;
 	int			nsubs;

@@ -27,7 +27,8 @@
 static void
 lock_accounts(AccountBatch *batch, int64 *ids, int count, const BillOptions *options)
 {
-#define LOCK_TEXT "SELECT account_id, next_ordinal, billed_through, recompute_from, has_credit FROM billing.account_state" \
+#define LOCK_TEXT "SELECT account_id, next_ordinal, billed_through, recompute_from, event_no, has_credit" \
+	" FROM billing.account_state" \
 	" WHERE account_id = ANY ($1) AND (next_due <= $2 OR recompute_from IS NOT NULL OR $3)" \
 	" ORDER BY account_id FOR NO KEY UPDATE"
 	static SpiQuery wait = {.text = LOCK_TEXT, .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}};
@@ -37,14 +38,8 @@ lock_accounts(AccountBatch *batch, int64 *ids, int count, const BillOptions *opt
 	Datum		values[3] = {array_of_int64(ids, count), TimestampTzGetDatum(options->at),
 	BoolGetDatum(options->only_invoice != 0 || options->on_demand)};
 
-	uint64		locked = query_run(options->wait ? &wait : &skip, values, NULL, false);
-	bool	   *credit = palloc(sizeof(bool) * Max(locked, 1));
-
-	for (uint64 i = 0; i < locked; i++)
-		credit[i] = DatumGetBool(query_value((int) i, 5));
+	(void) query_run(options->wait ? &wait : &skip, values, NULL, false);
 	batch_accept_states(batch);
-	for (uint64 i = 0; i < locked; i++)
-		batch->accounts[i].has_credit = credit[i];
 }
 
 /* Notes which of the accounts are not in the batch: held by others, or no longer due. */
@@ -198,17 +193,20 @@ store_states(const AccountBatch *batch)
 {
 	static SpiQuery update = {
 		.text = "UPDATE billing.account_state s SET next_ordinal = n.next_ordinal, billed_through = n.billed_through,"
-		" recompute_from = nullif(n.recompute_from, 'infinity'), next_due = nullif(n.next_due, 'infinity')"
-		" FROM unnest($1, $2, $3, $4, $5) n (account_id, next_ordinal, billed_through, recompute_from, next_due)"
+		" recompute_from = nullif(n.recompute_from, 'infinity'), next_due = nullif(n.next_due, 'infinity'),"
+		" event_no = n.event_no"
+		" FROM unnest($1, $2, $3, $4, $5, $6) n (account_id, next_ordinal, billed_through, recompute_from, next_due, event_no)"
 		" WHERE s.account_id = n.account_id",
-		.nargs = 5,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
+		.nargs = 6,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+		INT8ARRAYOID}
 	};
 	int64	   *ordinal = palloc(sizeof(int64) * batch->count);
 	TimestampTz *through = palloc(sizeof(TimestampTz) * batch->count);
 	TimestampTz *recompute = palloc(sizeof(TimestampTz) * batch->count);
 	TimestampTz *due = palloc(sizeof(TimestampTz) * batch->count);
-	Datum		values[5];
+	int64	   *event_no = palloc(sizeof(int64) * batch->count);
+	Datum		values[6];
 
 	for (int i = 0; i < batch->count; i++)
 	{
@@ -218,36 +216,40 @@ store_states(const AccountBatch *batch)
 		through[i] = account->window.horizon;
 		recompute[i] = still_to_compare(account);
 		due[i] = next_due(account);
+		event_no[i] = account->event_no;
 	}
 	values[0] = batch->id_array;
 	values[1] = array_of_int64(ordinal, batch->count);
 	values[2] = array_of_instants(through, batch->count);
 	values[3] = array_of_instants(recompute, batch->count);
 	values[4] = array_of_instants(due, batch->count);
+	values[5] = array_of_int64(event_no, batch->count);
 	(void) query_run(&update, values, NULL, false);
 }
 
-/* Writes the documents of a computed batch. */
+/* Writes the documents of a computed batch; what needs the series comes last. */
 static void
-write_documents(const AccountBatch *batch, TimestampTz at, BillResult *result)
+write_documents(AccountBatch *batch, TimestampTz at, BillResult *result)
 {
 	DocumentBatch documents;
 
 	batch_open(&documents);
 	for (int i = 0; i < batch->count; i++)
 	{
-		const BatchAccount *account = &batch->accounts[i];
+		BatchAccount *account = &batch->accounts[i];
 
 		for (int k = 0; k < account->documents.count; k++)
 		{
 			const Document *document = &account->documents.documents[k];
 
-			batch_add(&documents, &account->terms, document);
+			batch_add(&documents, &account->terms, document, &account->event_no);
 			result->invoice_ids[result->ninvoices++] = document->id;
 		}
 	}
+	batch_write(&documents);
 	store_states(batch);
-	batch_write(&documents, at);
+	batch_allocate(&documents, at);
+	batch_seal(&documents, at);
 }
 
 /* Does a credit note of the account hold more than what it is set off against? */

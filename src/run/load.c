@@ -63,7 +63,7 @@ note_ranges(AccountBatch *batch)
 
 /*
  * Begins a batch with the account_state rows of the last statement:
- * account_id, next_ordinal, billed_through, recompute_from, by account_id.
+ * account_id, next_ordinal, billed_through, recompute_from, event_no, has_credit, by account_id.
  */
 void
 batch_accept_states(AccountBatch *batch)
@@ -80,6 +80,8 @@ batch_accept_states(AccountBatch *batch)
 		account->next_ordinal = DatumGetInt32(query_value(i, 2));
 		account->billed_through = query_int64(i, 3, DT_NOBEGIN);
 		account->recompute_from = query_int64(i, 4, DT_NOEND);
+		account->event_no = query_int64(i, 5, 0);
+		account->has_credit = DatumGetBool(query_value(i, 6));
 	}
 	batch->id_array = array_of_int64(batch->ids, batch->count);
 	SPI_freetuptable(SPI_tuptable);

@@ -70,7 +70,7 @@ void
 report_account(Report *report, int64 account_id)
 {
 	static SpiQuery query = {
-		.text = "SELECT account_id, next_ordinal, billed_through, recompute_from FROM billing.account_state WHERE account_id = $1",
+		.text = "SELECT account_id, next_ordinal, billed_through, recompute_from, event_no, has_credit FROM billing.account_state WHERE account_id = $1",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
 
@@ -86,7 +86,7 @@ static void
 report_all(Report *report)
 {
 	static SpiQuery query = {
-		.text = "SELECT account_id, next_ordinal, billed_through, recompute_from FROM billing.account_state"
+		.text = "SELECT account_id, next_ordinal, billed_through, recompute_from, event_no, has_credit FROM billing.account_state"
 		" WHERE account_id > $1 AND (recompute_from IS NULL OR NOT $2) ORDER BY account_id LIMIT $3",
 		.nargs = 3, .argtypes = {INT8OID, BOOLOID, INT4OID}
 	};

@@ -248,12 +248,15 @@ DECLARE
     planned CONSTANT jsonb := billing_internal.normal_rows(edits->'planned');
     there CONSTANT jsonb := billing_internal.normal_rows(billing_internal.rows_there(billing_internal.timeline(subscription_id), planned));
     arguments CONSTANT jsonb := (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') FROM jsonb_each(change - 'verb') e WHERE e.value <> 'null');
+    effective_at CONSTANT timestamptz := edits->>'effective_at';
+    change_id CONSTANT bigint := billing_internal.next_id(account, ids + 1) + ids;
 BEGIN
     INSERT INTO billing.subscription_change (account_id, id, subscription_id, verb, entered_at, effective_at, arguments, reason, edits, replaced)
-    VALUES (account, billing_internal.next_id(account, ids + 1) + ids, subscription_id, change->>'verb', now(),
-            (edits->>'effective_at')::timestamptz, arguments, change->>'reason', planned, there);
+    VALUES (account, change_id, subscription_id, change->>'verb', now(), effective_at, arguments, change->>'reason', planned, there);
     PERFORM billing_internal.write_rows(edits);
-    PERFORM billing_internal.write_states(subscription_id, billing_internal.decided_at(change, edits));
+    PERFORM billing_internal.emit(account, 'subscription.changed', effective_at, subscription_id, payload => jsonb_strip_nulls(
+        jsonb_build_object('verb', change->'verb', 'change_id', change_id,
+                           'states', billing_internal.write_states(subscription_id, billing_internal.decided_at(change, edits)))));
     PERFORM billing_internal.timeline_changed(account, (edits->>'changed_from')::timestamptz, true);
 END $$;
 COMMENT ON FUNCTION billing_internal.commit_change(bigint, jsonb, jsonb) IS 'writes a plan, remembers what it changed and makes the account due';

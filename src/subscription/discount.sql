@@ -107,7 +107,8 @@ BEGIN
         d.to_at := least(d.to_at, billing_internal.end_of_account_cycles(account_id, at, d.cycles));
     END IF;
     INSERT INTO billing.discount SELECT d.*;
-    PERFORM billing_internal.timeline_changed(account_id, at, true);
+    PERFORM billing_internal.timeline_changed(account_id, at, true),
+            billing_internal.emit(account_id, 'account.changed', at, payload => jsonb_build_object('verb', 'add_discount', 'discount_id', d.id));
     IF invoice_now THEN
         PERFORM billing_internal.bill_now(account_id, at);
     END IF;
@@ -215,7 +216,8 @@ BEGIN
     d := jsonb_populate_record(NULL::billing.discount, billing_internal.discount_row(discount_id));
     PERFORM billing_internal.check_not_ended('discount', d.id, d.to_at, at);
     UPDATE billing.discount x SET to_at = greatest(at, x.from_at) WHERE x.account_id = d.account_id AND x.id = d.id;
-    PERFORM billing_internal.timeline_changed(d.account_id, greatest(at, d.from_at), true);
+    PERFORM billing_internal.timeline_changed(d.account_id, greatest(at, d.from_at), true),
+            billing_internal.emit(d.account_id, 'account.changed', at, payload => jsonb_build_object('verb', 'end_discount', 'discount_id', d.id));
     IF invoice_now THEN
         PERFORM billing_internal.bill_now(d.account_id, at);
     END IF;

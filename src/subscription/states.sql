@@ -95,32 +95,42 @@ COMMENT ON FUNCTION billing_internal.checked_history(bigint, jsonb, timestamptz)
     'states of a subscription as its timeline says, or wrong_subscription_state where one may not follow the other';
 
 -- The one place where they are written.
-CREATE FUNCTION billing_internal.write_states(subscription_id bigint, decided_at timestamptz DEFAULT NULL, timeline jsonb DEFAULT NULL) RETURNS void
+CREATE FUNCTION billing_internal.write_states(subscription_id bigint, decided_at timestamptz DEFAULT NULL, timeline jsonb DEFAULT NULL) RETURNS jsonb
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     account CONSTANT bigint := subscription_id >> 24;
     s CONSTANT jsonb := timeline->'subscription'->0;
     instants timestamptz[];
     states text[];
+    changed_from timestamptz;
 BEGIN
     -- Most new subscriptions: to come, then active.  Deriving that would be a third of what their creation costs.
     IF s->>'activation' = 'immediate' AND coalesce(s->>'trial_end_at', s->>'end_at') IS NULL AND NOT timeline ? 'interruption' THEN
-        INSERT INTO billing.subscription_state (account_id, subscription_id, valid_from, state)
-        SELECT account, write_states.subscription_id, now(), 'future' WHERE (s->>'start_at')::timestamptz > now() UNION ALL
-        SELECT account, write_states.subscription_id, (s->>'start_at')::timestamptz, 'active';
-        RETURN;
+        instants := CASE WHEN (s->>'start_at')::timestamptz > now() THEN ARRAY[now()] END || (s->>'start_at')::timestamptz;
+        states := CASE cardinality(instants) WHEN 2 THEN '{future,active}' ELSE '{active}' END::text[];
+    ELSE
+        SELECT h.instants, h.states INTO instants, states
+          FROM billing_internal.checked_history(subscription_id, coalesce(timeline, billing_internal.timeline(subscription_id)), decided_at) h;
     END IF;
-    SELECT h.instants, h.states INTO instants, states
-      FROM billing_internal.checked_history(subscription_id, coalesce(timeline, billing_internal.timeline(subscription_id)), decided_at) h;
     IF timeline IS NULL THEN
+        SELECT min(d.at) INTO changed_from FROM (
+            SELECT coalesce(x.valid_from, u.at) AS at
+              FROM (SELECT y.valid_from, y.state FROM billing.subscription_state y WHERE y.account_id = account AND y.subscription_id = write_states.subscription_id) x
+              FULL JOIN unnest(instants, states) u (at, state) ON u.at = x.valid_from AND u.state = x.state
+             WHERE x.state IS NULL OR u.state IS NULL) d;
+        IF changed_from IS NULL THEN RETURN NULL; END IF;
         DELETE FROM billing.subscription_state x WHERE x.account_id = account AND x.subscription_id = write_states.subscription_id
            AND NOT EXISTS (SELECT FROM unnest(instants, states) u (at, state) WHERE u.at = x.valid_from AND u.state = x.state);
+        changed_from := (SELECT max(u.at) FROM unnest(instants) u (at) WHERE u.at < changed_from);
     END IF;
     INSERT INTO billing.subscription_state (account_id, subscription_id, valid_from, state)
     SELECT account, write_states.subscription_id, u.at, u.state FROM unnest(instants, states) u (at, state) ON CONFLICT DO NOTHING;
+    RETURN billing_internal.states_payload(
+        ARRAY(SELECT u.at FROM unnest(instants, states) u (at, state) WHERE changed_from IS NULL OR u.at >= changed_from ORDER BY u.at),
+        ARRAY(SELECT u.state FROM unnest(instants, states) u (at, state) WHERE changed_from IS NULL OR u.at >= changed_from ORDER BY u.at));
 END $$;
 COMMENT ON FUNCTION billing_internal.write_states(bigint, timestamptz, jsonb) IS
-    'writes the states of a subscription that its timeline says (null: that of the tables; else of a new one), or wrong_subscription_state where one may not follow the other';
+    'writes the states of a subscription that its timeline says (null: that of the tables; else of a new one), or wrong_subscription_state where one may not follow the other; returns what changed, as events tell it';
 
 CREATE FUNCTION billing.subscription_state_on(subscription_id bigint, at timestamptz DEFAULT NULL) RETURNS text
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'billing_call_reader';

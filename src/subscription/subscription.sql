@@ -203,7 +203,8 @@ CREATE FUNCTION billing_internal.write_new_subscription(account_id bigint, edits
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     id CONSTANT bigint := edits->>'result';
-    external_id CONSTANT text := edits->'subscription'->0->>'external_id';
+    s CONSTANT jsonb := edits->'subscription'->0;
+    external_id CONSTANT text := s->>'external_id';
 BEGIN
     PERFORM billing_internal.next_id(account_id, (edits->>'ids')::int);
     INSERT INTO billing.subscription SELECT * FROM jsonb_populate_recordset(NULL::billing.subscription, edits->'subscription');
@@ -219,7 +220,9 @@ BEGIN
     IF external_id IS NOT NULL THEN
         PERFORM billing_internal.claim_key('subscription', external_id, account_id, id);
     END IF;
-    PERFORM billing_internal.write_states(id, NULL, edits), billing_internal.timeline_changed(account_id, (edits->>'changed_from')::timestamptz, false);
+    PERFORM billing_internal.timeline_changed(account_id, (edits->>'changed_from')::timestamptz, false),
+            billing_internal.emit(account_id, 'subscription.created', (edits->>'effective_at')::timestamptz, id, payload => jsonb_strip_nulls(
+                jsonb_build_object('plan', s->'plan', 'external_id', external_id, 'states', billing_internal.write_states(id, NULL, edits))));
 END $$;
 COMMENT ON FUNCTION billing_internal.write_new_subscription(bigint, jsonb) IS 'writes the plan of a new subscription and makes the account due';
 

@@ -113,7 +113,9 @@ BEGIN
     PERFORM billing_internal.write_rows(billing_internal.recount(before, billing_internal.timeline(c.subscription_id), '{}'));
     edits := billing_internal.with_event_charges(billing_internal.new_edits(NULL, moment), before, billing_internal.timeline(c.subscription_id));
     PERFORM billing_internal.next_id(account, (edits->>'ids')::int), billing_internal.use_price_versions(edits), billing_internal.write_rows(edits);
-    PERFORM billing_internal.write_states(c.subscription_id), billing_internal.timeline_changed(account, c.effective_at, true);
+    PERFORM billing_internal.timeline_changed(account, c.effective_at, true),
+            billing_internal.emit(account, 'subscription.change_withdrawn', moment, c.subscription_id, payload => jsonb_strip_nulls(
+                jsonb_build_object('verb', c.verb, 'change_id', change_id, 'states', billing_internal.write_states(c.subscription_id))));
     RETURN change_id;
 END $$;
 COMMENT ON FUNCTION billing_internal.withdraw_change(bigint, timestamptz, text, text) IS 'body of billing.withdraw_change';

@@ -1,3 +1,9 @@
+ALTER TABLE IF EXISTS billing.book
+    ADD COLUMN IF NOT EXISTS event_adoption_number int NOT NULL DEFAULT 1 CONSTRAINT book_event_adoption_number_check CHECK (event_adoption_number > 0),
+    ADD COLUMN IF NOT EXISTS event_system_identifier bigint, ADD COLUMN IF NOT EXISTS event_database_oid bigint;
+UPDATE billing.book SET event_adoption_number = adoption_number, event_system_identifier = system_identifier, event_database_oid = database_oid
+ WHERE event_system_identifier IS NULL;
+ALTER TABLE billing.book ALTER COLUMN event_system_identifier SET NOT NULL, ALTER COLUMN event_database_oid SET NOT NULL;
 ALTER TABLE IF EXISTS billing.run ADD COLUMN IF NOT EXISTS spread interval;
 ALTER TABLE IF EXISTS billing.run_batch ADD COLUMN IF NOT EXISTS left_out bigint[],
     DROP CONSTRAINT IF EXISTS run_batch_status_check,

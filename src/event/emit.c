@@ -56,7 +56,7 @@ static int32
 adoption_here(int row, int column)
 {
 	bool		here = query_int64(row, column + 1, 0) == (int64) GetSystemIdentifier() &&
-		query_int64(row, column + 2, 0) == (int64) MyDatabaseId;
+	query_int64(row, column + 2, 0) == (int64) MyDatabaseId;
 
 	return here ? DatumGetInt32(query_value(row, column)) : 0;
 }

@@ -8,7 +8,7 @@ INSERT INTO billing.event_type (type, meaning) SELECT * FROM billing_internal.ev
 
 CREATE TABLE IF NOT EXISTS billing.event ( -- what happened, for consumers, in an order that never skips
     account_id bigint NOT NULL, -- account
-    adoption_number int NOT NULL, -- adoption of the books under which it was written
+    adoption_number int NOT NULL, -- as in book.event_adoption_number when it was written: what came from elsewhere has a lower one
     xid xid8 NOT NULL, -- transaction that wrote it
     event_no bigint NOT NULL CONSTRAINT event_event_no_check CHECK (event_no > 0), -- 1, 2, 3 ... of the account, in the order in which its transactions committed
     type text NOT NULL, -- what happened, as in event_type
@@ -30,8 +30,12 @@ CREATE TABLE IF NOT EXISTS billing.event_consumer ( -- readers of events, and ho
     last_xid xid8 NOT NULL, -- last event acknowledged: transaction
     last_account_id bigint NOT NULL, -- last event acknowledged: account
     last_event_no bigint NOT NULL, -- last event acknowledged: its number in the account
-    acknowledged_at timestamptz NOT NULL -- when it last acknowledged, or was created
+    acknowledged_at timestamptz NOT NULL, -- when it last acknowledged, or was created
+    entity text CONSTRAINT event_consumer_entity_fkey REFERENCES billing.entity -- seller whose events it reads; null: all
 );
+
+CREATE OR REPLACE TRIGGER account_changed AFTER UPDATE ON billing.account
+    FOR EACH ROW EXECUTE FUNCTION billing_internal.account_changed();
 
 CREATE TABLE IF NOT EXISTS billing.template ( -- texts of notifications
     entity text NOT NULL CONSTRAINT template_entity_fkey REFERENCES billing.entity, -- seller

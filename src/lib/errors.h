@@ -67,6 +67,7 @@
 	X(UNKNOWN_CONSUMER, 147, "unknown_consumer", "no consumer of events has this name", "create it, or correct the name") \
 	X(UNKNOWN_TEMPLATE, 148, "unknown_template", "the entity has no template of this code", "create it, or correct the code") \
 	X(UNKNOWN_RETRY_POLICY, 149, "unknown_retry_policy", "no retry policy or rate of interest has this code", "create it, or correct the code") \
+	X(WRONG_POSITION, 307, "wrong_position", "the position lies before what the consumer acknowledged last, or beyond what it can read", "acknowledge the last position that billing.read_events() returned") \
 	X(NO_TAX_RATE, 401, "no_tax_rate", "no tax rate is valid for entity, class, tax status and tax point", "insert the rate into billing.tax_rate") \
 	X(DOCUMENT_IMMUTABLE, 402, "document_immutable", "a finished document, its charges or its seal cannot be changed", "correct it with a new document") \
 	X(WRONG_DOCUMENT_STATE, 403, "wrong_document_state", "the document's status does not allow this", "see the document's status") \

@@ -150,14 +150,26 @@ verb_account(const Verb *verb, FunctionCallInfo fcinfo)
 	return account_id;
 }
 
+/* The entity that the arguments name, also by a consumer that reads its events only; NULL: none. */
+static char *
+verb_entity(const Verb *verb, FunctionCallInfo fcinfo)
+{
+	static SpiQuery query = {
+		.text = "SELECT entity FROM billing.event_consumer WHERE name = $1", .nargs = 1, .argtypes = {TEXTOID}
+	};
+	int			entity = verb_argument(verb, fcinfo, "entity");
+	int			consumer = verb_argument(verb, fcinfo, "consumer");
+
+	if (entity >= 0)
+		return text_to_cstring(PG_GETARG_TEXT_PP(entity));
+	return consumer >= 0 && query_run1(&query, true, PG_GETARG_DATUM(consumer)) == 1 ? query_text(0, 1) : NULL;
+}
+
 /* The right to the entity that the arguments name or whose account they name. */
 static void
 verb_authorize(const Verb *verb, FunctionCallInfo fcinfo, const BooksScope *scope, AccessKind kind)
 {
-	int			entity = verb_argument(verb, fcinfo, "entity");
-
-	books_authorize(scope, kind, verb_account(verb, fcinfo),
-					entity >= 0 ? text_to_cstring(PG_GETARG_TEXT_PP(entity)) : NULL);
+	books_authorize(scope, kind, verb_account(verb, fcinfo), verb_entity(verb, fcinfo));
 }
 
 /* Hex digest of the call's name and arguments but the key itself, whatever the session's settings. */

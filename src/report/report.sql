@@ -52,6 +52,8 @@ BEGIN
     RETURN QUERY SELECT * FROM billing_internal.check_charges();
     RETURN QUERY SELECT * FROM billing_internal.check_discounts();
     RETURN QUERY SELECT * FROM billing_internal.check_settlement();
+    RETURN QUERY SELECT * FROM billing_internal.check_payments();
+    RETURN QUERY SELECT * FROM billing_internal.check_references();
     RETURN QUERY SELECT * FROM billing_internal.check_timeline();
     RETURN QUERY SELECT 'broken chain', 'seal', v.invoice_id >> 24, v.invoice_id, format('series %s, position %s: %s', v.series_code, v.position, v.problem)
                    FROM billing_internal.verify_chain() v;
@@ -81,7 +83,7 @@ CREATE FUNCTION billing_internal.check_documents(OUT finding text, OUT relation 
     SELECT 'wrong tax', 'invoice_tax', t.account_id, t.invoice_id,
            format('%s %s %%: %s on %s', t.category, t.rate, t.tax_amount, t.taxable_amount)
       FROM billing.invoice_tax t JOIN billing.invoice_header h ON h.account_id = t.account_id AND h.id = t.invoice_id
-     WHERE h.kind = 'invoice' AND t.tax_amount <> round(t.taxable_amount * t.rate / 100,
+     WHERE h.kind = 'invoice' AND h.external_number IS NULL AND t.tax_amount <> round(t.taxable_amount * t.rate / 100,
                (SELECT c.minor_units FROM billing.currency c WHERE c.code = h.currency))
     UNION ALL
     SELECT 'tax without lines', 'invoice_tax', t.account_id, t.invoice_id, format('%s %s %%: %s; lines have %s', t.category, t.rate, t.taxable_amount, s.net)
@@ -111,10 +113,10 @@ CREATE FUNCTION billing_internal.check_parts(OUT finding text, OUT relation text
             UNION ALL SELECT 'seal', s.account_id, s.invoice_id FROM billing.seal s) p
      WHERE NOT EXISTS (SELECT FROM billing.invoice_header h WHERE h.account_id = p.account_id AND h.id = p.invoice_id)
     UNION ALL
-    SELECT CASE WHEN s.invoice_id IS NULL THEN 'finished document without seal' ELSE 'sealed draft' END, 'invoice_header',
+    SELECT CASE WHEN s.invoice_id IS NULL THEN 'finished document without seal' WHEN h.status = 'draft' THEN 'sealed draft' ELSE 'sealed, but made outside' END, 'invoice_header',
            h.account_id, h.id, format('status %s', h.status)
       FROM billing.invoice_header h LEFT JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
-     WHERE (h.status = 'draft') = (s.invoice_id IS NOT NULL)
+     WHERE (h.status = 'draft' OR h.external_number IS NOT NULL) = (s.invoice_id IS NOT NULL)
     UNION ALL
     SELECT 'document without account', 'invoice_header', h.account_id, h.id, NULL
       FROM billing.invoice_header h WHERE NOT EXISTS (SELECT FROM billing.account a WHERE a.account_id = h.account_id)

@@ -43,3 +43,9 @@ ALTER TABLE IF EXISTS billing.credit_allocation ADD COLUMN IF NOT EXISTS allocat
     ADD COLUMN IF NOT EXISTS allocated_at timestamptz,
     DROP CONSTRAINT IF EXISTS credit_allocation_key,
     ADD CONSTRAINT credit_allocation_key PRIMARY KEY (account_id, credit_note_id, invoice_id, allocation_no);
+DO $$ BEGIN
+    IF to_regclass('billing.account_state') IS NOT NULL AND to_regclass('billing.invoice_header') IS NOT NULL THEN
+        UPDATE billing.account_state s SET has_credit = true
+         WHERE EXISTS (SELECT FROM billing.invoice_header h WHERE h.account_id = s.account_id AND h.kind = 'credit_note' AND h.status = 'open');
+    END IF;
+END $$;

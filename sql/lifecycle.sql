@@ -32,7 +32,7 @@ SELECT * FROM bill WHERE account = :account;
 SELECT billing.create_account('Downgrade') AS account \gset
 SELECT billing.create_subscription(:account, 'any', start_at => '2026-04-01', items => '[{"price":"p60"}]') AS subscription \gset
 CALL billing.bill_run(at => '2026-04-01');
-UPDATE billing.invoice_header SET amount_paid = total, status = 'paid' WHERE account_id = :account;
+SELECT billing.record_payment(account_id, amount_due, currency) FROM billing.invoice WHERE account_id = :account \g /dev/null
 SELECT billing.change_item(:subscription + 1, price => 'p30', effective_at => '2026-04-21') = :subscription + 1 AS same_item;
 CALL billing.bill_run(at => '2026-06-01');
 SELECT * FROM bill WHERE account = :account;

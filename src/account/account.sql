@@ -116,8 +116,9 @@ BEGIN
       LEFT JOIN (SELECT u.name, u.type FROM pg_proc p, unnest(p.proargnames, p.proargtypes::oid[]) u (name, type)
                   WHERE p.pronamespace = 'billing'::regnamespace AND p.proname = call AND u.name <> 'idempotency_key') a ON a.name = e.key
      WHERE a.type IS NULL
-        OR jsonb_typeof(e.value) NOT IN ('null', CASE WHEN a.type::regtype::text LIKE '%[]' THEN 'array' ELSE 'string' END, CASE WHEN a.type IN ('int'::regtype, 'bigint'::regtype, 'numeric'::regtype) THEN 'number'
-            WHEN a.type = 'boolean'::regtype THEN 'boolean' ELSE 'string' END)
+        OR jsonb_typeof(e.value) NOT IN ('null', CASE WHEN a.type::regtype::text LIKE '%[]' THEN 'array' ELSE 'string' END,
+            CASE WHEN a.type IN ('int'::regtype, 'bigint'::regtype, 'numeric'::regtype) THEN 'number'
+            WHEN a.type = 'boolean'::regtype THEN 'boolean' WHEN a.type::regtype::text LIKE '%[]' THEN 'array' ELSE 'string' END)
            AND a.type <> 'jsonb'::regtype
      ORDER BY x.ordinal LIMIT 1;
     IF FOUND THEN

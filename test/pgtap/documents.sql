@@ -52,8 +52,8 @@ END $$;
 -- The nth document of an account.
 CREATE FUNCTION pg_temp.document(customer text, n int) RETURNS billing.invoice LANGUAGE sql AS $$
     SELECT i FROM billing.invoice i WHERE i.account_id = pg_temp.account($1) ORDER BY i.id OFFSET $2 - 1 LIMIT 1 $$;
-CREATE FUNCTION pg_temp.pay(customer text, n int) RETURNS void LANGUAGE sql AS $$
-    UPDATE billing.invoice_header SET status = 'paid', amount_paid = total + rounding_amount WHERE id = (pg_temp.document($1, $2)).id $$;
+CREATE FUNCTION pg_temp.pay(customer text, n int) RETURNS bigint LANGUAGE sql AS $$
+    SELECT billing.record_payment(d.account_id, d.amount_due, d.currency, invoice_ids => ARRAY[d.id]) FROM pg_temp.document($1, $2) d $$;
 
 -- --- More usage that costs less ------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ SELECT is(row(amount_credited, amount_due)::text, '(3.57,-1.19)', 'the rest is t
 SELECT pg_temp.subscribe('partly', 'volume', '2025-01-01');
 SELECT pg_temp.use('partly', 'kb', 10, '2025-01-10');
 SELECT pg_temp.billed('partly', '2025-02-01');
-UPDATE billing.invoice_header SET amount_paid = 10 WHERE account_id = pg_temp.account('partly');
+SELECT billing.record_payment(pg_temp.account('partly'), 10, 'EUR');
 SELECT pg_temp.use('partly', 'kb', 2, '2025-01-11');
 SELECT pg_temp.billed('partly', '2025-03-01');
 SELECT is(row(status, amount_due)::text, '(paid,0.00)', 'a credit note closes an invoice of which 1.90 was due') FROM pg_temp.document('partly', 1);
@@ -170,7 +170,7 @@ SELECT lives_ok($$ SELECT billing.void_invoice((pg_temp.document('void', 3)).id,
 SELECT is(pg_temp.billed('void', '2025-03-01'), 'invoice open 8.39 + 1.59: seat gross charge 9.99', 'without rebill it is charged no more; the next cycle is');
 SELECT is(array_agg(nature ORDER BY l.invoice_id), '{charge,correction,charge,grant,charge}', 'reversed as a correction, or granted')
   FROM billing.invoice_line l WHERE account_id = pg_temp.account('void');
-UPDATE billing.invoice_header SET status = 'uncollectible' WHERE id = (pg_temp.document('void', 5)).id;
+SELECT billing.write_off_invoice((pg_temp.document('void', 5)).id);
 SELECT throws_ok($$ SELECT billing.void_invoice((pg_temp.document('void', 5)).id, false) $$, 'LB403',
                  format('invoice %s is uncollectible and cannot be voided', (pg_temp.document('void', 5)).id), 'an uncollectible invoice is not voided');
 SELECT pg_temp.pay('void', 5);

@@ -202,7 +202,7 @@ SELECT is(ARRAY[pg_temp.cost(:s + 1), pg_temp.cost(:s + 2)], ARRAY[30.00, 360.00
 -- Where corrections land.
 SELECT pg_temp.subscribe(ARRAY['p60'], '2026-04-01') AS s \gset
 SELECT pg_temp.bill(:s, '2026-04-01') \g /dev/null
-UPDATE billing.invoice_header SET amount_paid = total, status = 'paid' WHERE account_id = :s >> 24;
+SELECT billing.record_payment(account_id, amount_due, currency) FROM billing.invoice WHERE account_id = :s >> 24 \g /dev/null
 SELECT billing.change_item(:s + 1, price => 'p30', effective_at => '2026-04-21') \g /dev/null
 SELECT is(pg_temp.bill(:s, '2026-04-25'), NULL, 'a correction waits');
 SELECT is(pg_temp.bill(:s, '2026-05-01'), '01.05 p60 -20.00 21.04-01.05, 01.05 p30 10.00 21.04-01.05, 01.05 p30 30.00 01.05-01.06', 'for the next regular invoice');

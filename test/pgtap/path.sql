@@ -66,8 +66,8 @@ BEGIN
         SELECT id INTO chosen FROM billing.invoice_header h WHERE h.account_id = account AND kind = 'invoice' AND status IN ('open', 'paid') ORDER BY id DESC LIMIT 1;
         IF FOUND THEN PERFORM billing.void_invoice(chosen, true, effective_at => at); END IF;
     WHEN 'pay' THEN
-        UPDATE billing.invoice_header h SET status = 'paid', amount_paid = total + rounding_amount - amount_credited
-         WHERE h.account_id = account AND kind = 'invoice' AND status = 'open';
+        PERFORM billing.record_payment(account, sum(i.amount_due), 'EUR', effective_at => at) FROM billing.invoice i
+          WHERE i.account_id = account AND i.kind = 'invoice' AND i.status = 'open' HAVING count(*) > 0;
     END CASE;
 EXCEPTION WHEN SQLSTATE 'LB404' OR SQLSTATE 'LB403' THEN -- not to be voided, or nothing left to finish
 END $$;

@@ -37,10 +37,9 @@ CREATE FUNCTION pg_temp.plan(item bigint) RETURNS text LANGUAGE sql AS $$
     SELECT concat_ws(' ', payment_plan, state, total, instalments_billed || '/' || instalments_paid || '/' || instalments, amount_billed, amount_paid, unbilled_remainder)
       FROM billing.payment_plan WHERE account_id = item >> 24 AND item_id = item $$;
 -- Money for the invoices of an account that are open, all or the first so many.
-CREATE FUNCTION pg_temp.pay(item bigint, count int DEFAULT NULL) RETURNS void LANGUAGE sql AS $$
-    UPDATE billing.invoice_header h SET status = 'paid', amount_paid = h.total + h.rounding_amount - h.amount_credited
-     WHERE h.account_id = item >> 24 AND h.id IN (SELECT x.id FROM billing.invoice_header x WHERE x.account_id = item >> 24 AND x.kind = 'invoice' AND x.status = 'open'
-                                                   ORDER BY x.id LIMIT pay.count) $$;
+CREATE FUNCTION pg_temp.pay(item bigint, count int DEFAULT NULL) RETURNS SETOF bigint LANGUAGE sql AS $$
+    SELECT billing.record_payment(i.account_id, i.amount_due, i.currency, invoice_ids => ARRAY[i.id])
+      FROM (SELECT * FROM billing.invoice x WHERE x.account_id = item >> 24 AND x.kind = 'invoice' AND x.status = 'open' ORDER BY x.id LIMIT pay.count) i $$;
 
 -- Every period.
 SELECT pg_temp.make('{"price":"tv"}') AS i \gset

@@ -118,7 +118,7 @@ SELECT is(pg_temp.play(plan, start_at, VARIADIC acts), lines, what) FROM life;
 -- A downgrade from 60 to 30 on day 21 of 30; the invoice was paid, so the credit stays on the next one.
 SELECT billing.create_subscription(billing.create_account('Downgrade'), 'p60', start_at => '2026-04-01') AS s \gset
 SELECT billing.bill_account(:s >> 24, '2026-04-01') \g /dev/null
-UPDATE billing.invoice_header SET amount_paid = total, status = 'paid' WHERE account_id = :s >> 24;
+SELECT billing.record_payment(account_id, amount_due, currency) FROM billing.invoice WHERE account_id = :s >> 24 \g /dev/null
 SELECT billing.change_plan(:s, 'p30', effective_at => '2026-04-21') \g /dev/null
 SELECT billing.bill_account(:s >> 24, '2026-06-01') \g /dev/null
 SELECT is((SELECT array_agg(total ORDER BY id) FROM billing.invoice WHERE account_id = :s >> 24), ARRAY[60.00, 20.00, 30.00], 'the next invoice is 30.00 - 20.00 + 10.00, the one after it 30.00');

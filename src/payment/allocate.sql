@@ -20,7 +20,9 @@ CREATE FUNCTION billing_internal.check_left(amount numeric, amount_left numeric,
 DECLARE
     result CONSTANT numeric := coalesce(billing_internal.check_amount(amount, currency, 'amount'), amount_left);
 BEGIN
-    IF result > amount_left OR amount_left = 0 THEN
+    IF amount_left = 0 THEN
+        PERFORM billing_internal.fail('amount_exceeded', format('nothing is left %s', what));
+    ELSIF result > amount_left THEN
         PERFORM billing_internal.fail('amount_exceeded', format('%s %s is more than what is left %s', result, currency, what), format('%s is left.', amount_left));
     END IF;
     RETURN result;

@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS billing.mandate ( -- what customers signed so that di
 CREATE TABLE IF NOT EXISTS billing.payment ( -- money received, and what is forgiven of small differences
     account_id bigint NOT NULL CONSTRAINT payment_account_fkey REFERENCES billing.account, -- account
     id bigint NOT NULL, -- account_id << 24 | ordinal
-    kind text NOT NULL DEFAULT 'payment' CONSTRAINT payment_kind_check CHECK (kind IN ('payment', 'write_off')), -- money, or an amount given up
+    kind text NOT NULL DEFAULT 'payment' CONSTRAINT payment_kind_check CHECK (kind IN ('payment', 'write_off')), -- money, or a small difference given up: then only what is allocated of it counts
     currency text NOT NULL, -- currency of the amounts
     amount numeric NOT NULL CONSTRAINT payment_amount_check CHECK (amount > 0), -- amount received
     amount_allocated numeric NOT NULL DEFAULT 0, -- set against invoices
@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS billing.payment ( -- money received, and what is forg
         AND amount_allocated + amount_refunded + amount_charged_back <= amount)
 ) WITH (fillfactor = 90);
 CREATE INDEX IF NOT EXISTS payment_id_idx ON billing.payment (id);
-CREATE INDEX IF NOT EXISTS payment_credit_idx ON billing.payment (account_id, received_at) WHERE amount_allocated + amount_refunded + amount_charged_back < amount;
+CREATE INDEX IF NOT EXISTS payment_credit_idx ON billing.payment (account_id, received_at) WHERE kind = 'payment' AND amount_allocated + amount_refunded + amount_charged_back < amount;
 
 CREATE TABLE IF NOT EXISTS billing.payment_allocation ( -- payments set against invoices; rows are only added, a negative one takes back
     account_id bigint NOT NULL, -- account

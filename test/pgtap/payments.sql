@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(268);
+SELECT plan(281);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 25) \g /dev/null
@@ -331,6 +331,22 @@ SELECT pg_temp.fails(format(command, :s >> 24, :voided, :draft, :note, :p), code
     ('SELECT billing.set_payment_rules(''acme'', dunning_scheme => ''none'')', 'LB143', 'an unknown scheme'),
     ('SELECT billing.set_payment_rules(''acme'', language => ''German'')', 'LB208', 'no language')) x (command, code, what);
 SELECT throws_ok(format('UPDATE billing.payment SET amount_allocated = 11 WHERE id = %s', :p), '23514', NULL, 'no more can be allocated than was received');
+
+-- --- Rights ------------------------------------------------------------------------------------------
+-- An operator of one seller has no hand in another's money, by whatever id he names it.
+CREATE ROLE regress_operator;
+SELECT billing.grant_access('regress_operator', 'operator', entity => 'other') \g /dev/null
+SELECT billing.create_account('Theirs', entity => 'other') AS theirs \gset
+SELECT billing.record_external_invoice(:theirs, 'T-1', '2025-01-01', 30, 'EUR') AS t \gset
+SET LOCAL ROLE regress_operator;
+SELECT throws_ok(format(command, :s >> 24, :p, :note, :i), '42501', NULL, command) FROM (VALUES
+    ('SELECT billing.record_payment(%1$s, 1, ''EUR'')'), ('SELECT billing.allocate_payment(%2$s, %4$s)'), ('SELECT billing.deallocate_payment(%2$s, %4$s)'),
+    ('SELECT billing.refund_payment(%2$s)'), ('SELECT billing.charge_back_payment(%2$s)'), ('SELECT billing.refund_credit(%3$s)'), ('SELECT billing.write_off_invoice(%4$s)'),
+    ('SELECT billing.record_external_invoice(%1$s, ''Y'', ''2025-01-01'', 1, ''EUR'')'), ('SELECT billing.record_payments(''[]'')'),
+    ('SELECT billing.record_external_invoices(''[]'')'), ('SELECT billing.set_payment_rules(''other'')')) x (command);
+SELECT throws_ok(format('SELECT billing.allocate_payment(%s, %s)', :p, :t), 'LB110', NULL, 'nor by the side of his own');
+SELECT lives_ok(format('SELECT billing.refund_payment(billing.record_payment(%s, 30, ''EUR''), 10)', :theirs), 'he has his own');
+RESET ROLE;
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
 SELECT * FROM finish();
 ROLLBACK;

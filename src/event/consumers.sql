@@ -110,12 +110,15 @@ DECLARE
     wanted CONSTANT record := ROW(part[1]::int, part[2]::xid8, part[3]::bigint, part[4]::bigint);
     acknowledged record;
 BEGIN
-    PERFORM billing_internal.check_billable(now()), billing_internal.check_consumer(consumer);
+    PERFORM billing_internal.check_billable(now());
     IF part IS NULL THEN
         PERFORM billing_internal.fail('invalid_argument', format('"%s" is no position of an event', "position"), 'billing.read_events() returns positions.');
     END IF;
     SELECT c.last_adoption_number, c.last_xid, c.last_account_id, c.last_event_no INTO acknowledged
       FROM billing.event_consumer c WHERE c.name = consumer FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.check_consumer(consumer);
+    END IF;
     IF wanted = acknowledged THEN
         RETURN "position";
     ELSIF wanted < acknowledged THEN

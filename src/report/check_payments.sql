@@ -21,6 +21,11 @@ CREATE FUNCTION billing_internal.check_payments(OUT finding text, OUT relation t
         ON m.account_id = h.account_id AND m.invoice_id = h.id
      WHERE h.amount_paid <> coalesce(m.amount, 0)
     UNION ALL
+    SELECT 'part without payment', x.relation, x.account_id, x.payment_id, NULL
+      FROM (SELECT DISTINCT 'payment_allocation' AS relation, a.account_id, a.payment_id FROM billing.payment_allocation a
+            UNION ALL SELECT 'refund', r.account_id, r.payment_id FROM billing.refund r WHERE r.payment_id IS NOT NULL) x
+     WHERE NOT EXISTS (SELECT FROM billing.payment p WHERE p.account_id = x.account_id AND p.id = x.payment_id)
+    UNION ALL
     SELECT 'misplaced allocation', 'payment_allocation', a.account_id, a.payment_id, format('%s, allocation %s on %s %s in %s', p.currency, a.allocation_no, h.status, h.kind, h.currency)
       FROM billing.payment_allocation a
       JOIN billing.payment p ON p.account_id = a.account_id AND p.id = a.payment_id

@@ -1,11 +1,13 @@
--- Payments set against invoices: by rules, by hand, and taken back.  All on a locked account.
+-- Payments set against invoices: by rules, by hand, and taken back.  All on a locked account.  Written in plpgsql
+-- where SQL would do: it keeps its statements prepared, and a run may use the credit of many accounts.
 
 -- What of a payment is not used; of an amount given up: nothing, whatever was taken back of it.
 CREATE FUNCTION billing_internal.unallocated(account_id bigint, payment_id bigint) RETURNS numeric
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN p.kind = 'payment' THEN p.amount - p.amount_allocated - p.amount_refunded - p.amount_charged_back ELSE p.amount - p.amount END
-      FROM billing.payment p WHERE p.account_id = $1 AND p.id = $2
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT CASE WHEN p.kind = 'payment' THEN p.amount - p.amount_allocated - p.amount_refunded - p.amount_charged_back ELSE p.amount - p.amount END
+              FROM billing.payment p WHERE p.account_id = unallocated.account_id AND p.id = unallocated.payment_id);
+END $$;
 COMMENT ON FUNCTION billing_internal.unallocated(bigint, bigint) IS 'what of a payment is customer credit';
 
 -- Notes whether the account has credit, which the next invoice takes.
@@ -36,12 +38,15 @@ COMMENT ON FUNCTION billing_internal.check_rules(text[]) IS 'a chain of rules of
 
 -- The open invoices in the order of "oldest", then those that were given up, which only "named" and "exact" reach.
 CREATE FUNCTION billing_internal.payable_invoices(account_id bigint, currency text, OUT ids bigint[], OUT dues numeric[], OUT open_count int)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     SELECT coalesce(array_agg(i.id ORDER BY i.status, i.due_on, i.issued_on, i.id), '{}'),
            coalesce(array_agg(i.amount_due ORDER BY i.status, i.due_on, i.issued_on, i.id), '{}'), count(*) FILTER (WHERE i.status = 'open')
+      INTO ids, dues, open_count
       FROM billing.invoice i
-     WHERE i.account_id = $1 AND i.currency = $2 AND i.kind <> 'credit_note' AND i.status IN ('open', 'uncollectible')
-$$;
+     WHERE i.account_id = payable_invoices.account_id AND i.currency = payable_invoices.currency
+       AND i.kind <> 'credit_note' AND i.status IN ('open', 'uncollectible');
+END $$;
 COMMENT ON FUNCTION billing_internal.payable_invoices(bigint, text) IS
     'invoices that can be paid: open ones by due date, date of issue and id, then those given up';
 
@@ -105,11 +110,14 @@ COMMENT ON FUNCTION billing_internal.distribute(bigint, text, numeric, bigint[],
 
 -- The payment's side of an allocation; negative: taken back.
 CREATE FUNCTION billing_internal.move_payment(account_id bigint, payment_id bigint, invoice_id bigint, amount numeric, at timestamptz, reason text)
-    RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     INSERT INTO billing.payment_allocation (account_id, payment_id, allocation_no, invoice_id, amount, allocated_at, reason)
-    SELECT $1, $2, count(*) + 1, $3, $4, $5, $6 FROM billing.payment_allocation a WHERE a.account_id = $1 AND a.payment_id = $2;
-    UPDATE billing.payment p SET amount_allocated = p.amount_allocated + $4 WHERE p.account_id = $1 AND p.id = $2;
-$$;
+    SELECT move_payment.account_id, move_payment.payment_id, count(*) + 1, move_payment.invoice_id, move_payment.amount, at, move_payment.reason
+      FROM billing.payment_allocation a WHERE a.account_id = move_payment.account_id AND a.payment_id = move_payment.payment_id;
+    UPDATE billing.payment p SET amount_allocated = p.amount_allocated + move_payment.amount
+     WHERE p.account_id = move_payment.account_id AND p.id = move_payment.payment_id;
+END $$;
 COMMENT ON FUNCTION billing_internal.move_payment(bigint, bigint, bigint, numeric, timestamptz, text) IS
     'notes on the side of the payment what is set against an invoice; the caller settles the invoice';
 

@@ -10,9 +10,10 @@ END $$;
 COMMENT ON FUNCTION billing_internal.reference_key(text, text) IS 'key in the directory of a provider''s reference; null where one of the two is missing';
 
 CREATE FUNCTION billing_internal.known_reference(kind text, provider text, reference text) RETURNS bigint
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT k.id FROM billing.key k WHERE k.kind = $1 AND k.key = billing_internal.reference_key($2, $3)
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT k.id FROM billing.key k WHERE k.kind = known_reference.kind AND k.key = billing_internal.reference_key(provider, reference));
+END $$;
 COMMENT ON FUNCTION billing_internal.known_reference(text, text, text) IS 'the payment or refund that was recorded with a provider''s reference';
 
 CREATE FUNCTION billing_internal.claim_reference(kind text, provider text, reference text, account_id bigint, id bigint) RETURNS void

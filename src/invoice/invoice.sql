@@ -64,7 +64,9 @@ BEGIN
         PERFORM billing_internal.fail('document_corrected', format('invoice %s is corrected by a later document or paid', invoice_id), NULL,
                                       'Reverse that first.');
     END IF;
-    note := billing_internal.write_counter_document(account, invoice_id, rebill, coalesce(effective_at, now()), reason);
+    note := billing_internal.write_counter_document(account, invoice_id, rebill, reason);
+    INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount, allocated_at)
+    SELECT account, note, h.id, h.total + h.rounding_amount, coalesce(effective_at, now()) WHERE h.total + h.rounding_amount > 0;
     IF rebill THEN
         UPDATE billing.account_state s
            SET recompute_from = least(s.recompute_from, (SELECT min(l.period_start) FROM billing.invoice_line l
@@ -100,7 +102,7 @@ END $$;
 COMMENT ON FUNCTION billing_internal.drop_drafts(bigint) IS 'takes an account''s drafts away; the next run makes them anew';
 
 -- The credit note that reverses a whole invoice: amounts are copied, nothing is computed again.
-CREATE FUNCTION billing_internal.write_counter_document(account_id bigint, invoice_id bigint, rebill boolean, at timestamptz, reason text)
+CREATE FUNCTION billing_internal.write_counter_document(account_id bigint, invoice_id bigint, rebill boolean, reason text)
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     h billing.invoice_header;
@@ -136,13 +138,10 @@ BEGIN
         SELECT u.account_id, u.discount_id, note, u.origin_invoice_id, u.currency, -u.amount
           FROM billing.discount_use u WHERE u.account_id = h.account_id AND u.invoice_id = h.id;
     END IF;
-    IF payable > 0 THEN
-        INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount, allocated_at) VALUES (h.account_id, note, h.id, payable, at);
-    END IF;
     UPDATE billing.invoice_header x SET status = 'void', amount_credited = payable WHERE x.account_id = h.account_id AND x.id = h.id;
     RETURN note;
 END $$;
-COMMENT ON FUNCTION billing_internal.write_counter_document(bigint, bigint, boolean, timestamptz, text) IS 'writes the credit note that reverses an invoice';
+COMMENT ON FUNCTION billing_internal.write_counter_document(bigint, bigint, boolean, text) IS 'writes the credit note that reverses an invoice; the caller sets it off';
 
 -- A document that was voided, and the note that voided it, correct no longer.
 CREATE FUNCTION billing_internal.is_corrected(account_id bigint, invoice_id bigint) RETURNS boolean

@@ -6,6 +6,7 @@ SELECT (SELECT count(*) FROM (SELECT account_id, id, total FROM billing.invoice_
      + (SELECT count(*) FROM (SELECT account_id, invoice_id, tax_amount FROM billing.invoice_tax EXCEPT SELECT account_id, invoice_id, tax_amount FROM raw.invoice_tax) d)
      + (SELECT count(*) FROM (SELECT account_id, item_id, amount FROM billing.charge EXCEPT SELECT account_id, item_id, amount FROM raw.charge) d)
      + (SELECT count(*) FROM (SELECT account_id, number, payload_hash FROM billing.seal EXCEPT SELECT account_id, number, payload_hash FROM raw.seal) d)
+     + (SELECT count(*) FROM (SELECT account_id, event_no, type, invoice_id, payload FROM billing.event EXCEPT SELECT account_id, event_no, type, invoice_id, payload FROM raw.event) d)
      + (SELECT count(*) FROM (TABLE billing.account_state EXCEPT TABLE raw.account_state) d) = 0 AS same \gset
 \if :same
 \else
@@ -28,6 +29,11 @@ SELECT pass, round(run, 2) AS run, round(raw, 2) AS raw, round(run * 1e6 / accou
 SELECT format('bill run ratio: median %s (aim 1.6), of processor time %s',
               round(percentile_cont(0.5) WITHIN GROUP (ORDER BY run / raw)::numeric, 2),
               round(percentile_cont(0.5) WITHIN GROUP (ORDER BY run_cpu / raw_cpu)::numeric, 2)) FROM pair;
+
+SELECT format('with events against without: %s, of processor time %s',
+              round(percentile_cont(0.5) WITHIN GROUP (ORDER BY run.seconds / quiet.seconds)::numeric, 2),
+              round(percentile_cont(0.5) WITHIN GROUP (ORDER BY run.cpu / quiet.cpu)::numeric, 2))
+  FROM bench.result run JOIN bench.result quiet USING (pass) WHERE run.what = 'run' AND quiet.what = 'quiet';
 
 -- SHA-256 by the same code of the server, over as many bytes as a document's canonical form has, and
 -- over those of a seal.

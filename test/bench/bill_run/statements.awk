@@ -5,7 +5,7 @@
 	getline statement
 	sub(/^Query Text: /, "", statement)
 	kind = "run's own tables"
-	if (statement ~ /billing\.(invoice_|charge|seal)/ && statement ~ /^INSERT/)
+	if (statement ~ /billing\.(invoice_|charge|seal|event)/ && statement ~ /^INSERT/)
 		kind = "insert documents"
 	else if (statement ~ /^UPDATE billing.account_state/)
 		kind = "update account_state"

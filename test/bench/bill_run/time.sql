@@ -1,8 +1,8 @@
--- Times :what ('run' or 'raw') on books, or copies, as they were before the run.
+-- Times :what ('run', 'quiet', a run whose events are not kept, or 'raw') on books, or copies, as they were before the run.
 \set ON_ERROR_STOP on
 \set QUIET on
 SET client_min_messages = warning;
-SELECT :'what' = 'run' AS is_run \gset
+SELECT :'what' <> 'raw' AS is_run, billing.keep_events(ARRAY(SELECT type FROM billing.event_type), :'what' <> 'quiet') AS switched \gset
 \if :is_run
     CALL bench.unbill();
     VACUUM ANALYZE billing.account_state;

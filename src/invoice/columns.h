@@ -23,7 +23,7 @@
 	X(payment_terms_days, INT4OID, true) X(credits_invoice_id, INT8OID, true) \
 	X(reason, TEXTOID, true) X(purchase_order, TEXTOID, true) X(buyer_reference, TEXTOID, true) \
 	X(seller, JSONBOID, true) X(buyer, JSONBOID, true) X(metadata, JSONBOID, true) \
-	X(finalize_after, TIMESTAMPTZOID, false)
+	X(finalize_after, TIMESTAMPTZOID, false) X(claims_invoice_id, INT8OID, true)
 
 #define LINE_COLUMNS(X) \
 	X(account_id, INT8OID, true) X(invoice_id, INT8OID, true) X(line_no, INT4OID, true) \

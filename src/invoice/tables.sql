@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS billing.invoice_line ( -- lines of documents
     nature text NOT NULL CONSTRAINT invoice_line_nature_check CHECK (nature IN ('charge', 'correction', 'grant', 'external')), -- charge; correction by the engine; grant by a person; external
     subscription_id bigint, -- subscription
     item_id bigint, -- item
-    kind text, -- kind of charge
+    kind text, -- kind of charge; on a claim: interest, fixed_sum, fee or costs
     schedule_version int, -- schedule version of the charge's key
     period_no bigint, -- aligned period of the charge's key
     price text, -- price

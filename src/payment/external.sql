@@ -95,9 +95,9 @@ DECLARE
 BEGIN
     PERFORM billing_internal.lock_account(account_id), billing_internal.check_not_empty(number, 'number');
     SELECT x.currency, x.payment_terms_days, x.metadata, x.buyer_reference, e.code AS entity, e.time_zone,
-           jsonb_strip_nulls(jsonb_build_object('name', e.name, 'country', e.country, 'address', nullif(e.address, '{}'), 'tax_ids', nullif(e.tax_ids, '[]'))) AS seller,
-           jsonb_strip_nulls(jsonb_build_object('name', x.name, 'country', x.country, 'email', x.email, 'address', nullif(x.address, '{}'), 'tax_ids', nullif(x.tax_ids, '[]'))) AS buyer
-      INTO a FROM billing.account x JOIN billing.entity e ON e.code = x.entity WHERE x.account_id = record_external_invoice.account_id;
+           p.seller, p.buyer
+      INTO a FROM billing.account x JOIN billing.entity e ON e.code = x.entity, billing_internal.parties(x.account_id) p
+     WHERE x.account_id = record_external_invoice.account_id;
     at := issued_on::timestamp AT TIME ZONE a.time_zone;
     PERFORM billing_internal.check_billable(at);
     total := billing_internal.check_amount(total, currency, 'total');

@@ -12,7 +12,7 @@ DECLARE
 BEGIN
     SELECT jsonb_strip_nulls(jsonb_build_object('id', i.id, 'number', i.number, 'kind', i.kind, 'status', i.status,
         'issued_on', i.issued_on, 'due_on', i.due_on, 'currency', i.currency, 'account_id', i.account_id,
-        'period_start', i.period_start, 'period_end', i.period_end, 'credits_invoice_id', i.credits_invoice_id, 'reason', i.reason,
+        'period_start', i.period_start, 'period_end', i.period_end, 'credits_invoice_id', i.credits_invoice_id, 'claims_invoice_id', i.claims_invoice_id, 'reason', i.reason,
         'purchase_order', i.purchase_order, 'buyer_reference', i.buyer_reference, 'seller', h.seller, 'buyer', h.buyer,
         'net_total', i.net_total::text, 'tax_total', i.tax_total::text, 'total', i.total::text,
         'rounding_amount', i.rounding_amount::text, 'amount_paid', i.amount_paid::text,

@@ -65,12 +65,26 @@ END $$;
 COMMENT ON FUNCTION billing_internal.settle_invoice(bigint, bigint, numeric, numeric, timestamptz, text) IS
     'moves what is paid and credited of an invoice of a locked account by differences, and its status with it';
 
+-- When what is settled of an invoice, or set off with a payment or credit note, last changed.
+CREATE FUNCTION billing_internal.settled_until(account_id bigint, origin_id bigint, invoice_id bigint) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN greatest(
+        (SELECT max(a.allocated_at) FROM billing.payment_allocation a WHERE a.account_id = settled_until.account_id AND a.payment_id = origin_id),
+        (SELECT max(a.allocated_at) FROM billing.payment_allocation a WHERE a.account_id = settled_until.account_id AND a.invoice_id = settled_until.invoice_id),
+        (SELECT max(c.allocated_at) FROM billing.credit_allocation c
+          WHERE c.account_id = settled_until.account_id AND (c.credit_note_id = origin_id OR c.invoice_id = settled_until.invoice_id)));
+END $$;
+COMMENT ON FUNCTION billing_internal.settled_until(bigint, bigint, bigint) IS
+    'instant of the last allocation of a payment or credit note, or on an invoice; null: none';
+
 -- Sets part of a credit note off against an invoice.  Rows are only added.
 CREATE FUNCTION billing_internal.move_credit(account_id bigint, credit_note_id bigint, invoice_id bigint, amount numeric, at timestamptz)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount, allocation_no, allocated_at)
-    SELECT move_credit.account_id, move_credit.credit_note_id, move_credit.invoice_id, move_credit.amount, count(*) + 1, at
+    SELECT move_credit.account_id, move_credit.credit_note_id, move_credit.invoice_id, move_credit.amount, count(*) + 1,
+           greatest(at, billing_internal.settled_until(move_credit.account_id, move_credit.credit_note_id, move_credit.invoice_id))
       FROM billing.credit_allocation c
      WHERE c.account_id = move_credit.account_id AND c.credit_note_id = move_credit.credit_note_id AND c.invoice_id = move_credit.invoice_id;
     UPDATE billing.invoice_header h

@@ -108,13 +108,15 @@ END $$;
 COMMENT ON FUNCTION billing_internal.distribute(bigint, text, numeric, bigint[], text[]) IS
     'how a chain of rules spreads an amount over the invoices of an account';
 
--- The payment's side of an allocation; negative: taken back.
+-- The payment's side of an allocation; negative: taken back.  It counts from no earlier instant than the payment and what
+-- was set against the invoice or with the payment before: so no date shows more than there was.
 CREATE FUNCTION billing_internal.move_payment(account_id bigint, payment_id bigint, invoice_id bigint, amount numeric, at timestamptz, reason text)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO billing.payment_allocation (account_id, payment_id, allocation_no, invoice_id, amount, allocated_at, reason)
-    SELECT move_payment.account_id, move_payment.payment_id, count(*) + 1, move_payment.invoice_id, move_payment.amount, at, move_payment.reason
-      FROM billing.payment_allocation a WHERE a.account_id = move_payment.account_id AND a.payment_id = move_payment.payment_id;
+    SELECT p.account_id, p.id, 1 + (SELECT count(*) FROM billing.payment_allocation a WHERE a.account_id = p.account_id AND a.payment_id = p.id),
+           move_payment.invoice_id, move_payment.amount, greatest(at, p.received_at, billing_internal.settled_until(p.account_id, p.id, move_payment.invoice_id)), move_payment.reason
+      FROM billing.payment p WHERE p.account_id = move_payment.account_id AND p.id = move_payment.payment_id;
     UPDATE billing.payment p SET amount_allocated = p.amount_allocated + move_payment.amount
      WHERE p.account_id = move_payment.account_id AND p.id = move_payment.payment_id;
 END $$;

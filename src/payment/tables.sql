@@ -68,7 +68,7 @@ CREATE TABLE IF NOT EXISTS billing.payment_allocation ( -- payments set against 
     allocation_no int NOT NULL, -- 1, 2, 3 ... of the payment
     invoice_id bigint NOT NULL, -- invoice
     amount numeric NOT NULL CONSTRAINT payment_allocation_amount_check CHECK (amount <> 0), -- amount in the payment's currency
-    allocated_at timestamptz NOT NULL, -- instant from which it counts
+    allocated_at timestamptz NOT NULL, -- instant from which it counts: never before the payment and what was allocated of it, or to the invoice, before
     reason text, -- why it was taken back, or by which rule it was set
     CONSTRAINT payment_allocation_key PRIMARY KEY (account_id, payment_id, allocation_no),
     CONSTRAINT payment_allocation_payment_fkey FOREIGN KEY (account_id, payment_id) REFERENCES billing.payment,

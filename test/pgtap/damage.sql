@@ -142,7 +142,7 @@ INSERT INTO damage (name, command, expected) VALUES
     ('settlement: allocation', 'UPDATE billing.credit_allocation SET amount = amount + 1', '{"wrong allocation: invoice_header A2","wrong allocation: invoice_header A4"}'),
     ('settlement: allocation deleted', 'DELETE FROM billing.credit_allocation', '{"wrong allocation: invoice_header A2","wrong allocation: invoice_header A4"}'),
     ('account state: counter of ids', 'UPDATE billing.account_state SET next_ordinal = 4 WHERE account_id = $A1 >> 24', '{"id counter too low: account_state A4"}'),
-    ('account state: deleted', 'DELETE FROM billing.account_state WHERE account_id = $A1 >> 24', '{"account without state: account -"}'),
+    ('account state: deleted', 'DELETE FROM billing.account_state WHERE account_id = $A1 >> 24', '{"account without state: account -","wrong event numbers: event -"}'),
     ('account state: billed further than true', 'UPDATE billing.account_state SET billed_through = ''2025-04-15'' WHERE account_id = $A1 >> 24',
      '{"wrong charge: charge seat","wrong charge: charge volume"}'),
     ('account state: billed less far than true', 'UPDATE billing.account_state SET billed_through = ''2025-02-15'' WHERE account_id = $B1 >> 24',

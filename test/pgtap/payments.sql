@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(281);
+SELECT plan(282);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 25) \g /dev/null
@@ -145,6 +145,14 @@ SELECT pg_temp.fails(format('SELECT billing.allocate_payment(%s, %s, 1)', :p, pg
 SELECT billing.deallocate_payment(:p, pg_temp.doc(:a, 2)) \g /dev/null
 SELECT is((SELECT string_agg(format('%s %s', trim_scale(amount), reason), ', ' ORDER BY allocation_no) FROM billing.payment_allocation WHERE payment_id = :p),
           '30 by hand, 70 by hand, 50 by hand, -40 mistake, -60 by hand', 'nothing is erased');
+
+-- What was known later counts from no earlier instant than what it undoes or follows.
+SELECT pg_temp.debtor(100) AS a \gset
+SELECT billing.record_payment(:a, 100, 'EUR', effective_at => '2025-03-01') AS p \gset
+SELECT billing.deallocate_payment(:p, pg_temp.doc(:a, 1), effective_at => '2025-02-01') \g /dev/null
+SELECT billing.record_payment(:a, 30, 'EUR', effective_at => '2025-01-20') AS q \gset
+SELECT billing.allocate_payment(:p, pg_temp.doc(:a, 1), effective_at => '2025-01-20') \g /dev/null
+SELECT is((SELECT array_agg(DISTINCT allocated_at) FROM billing.payment_allocation WHERE account_id = :a), ARRAY['2025-03-01']::timestamptz[], 'an allocation is never older than what it follows');
 
 -- --- Refunds and chargebacks -------------------------------------------------------------------------
 SELECT pg_temp.debtor(100, 50, 70) AS a \gset

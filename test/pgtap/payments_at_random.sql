@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(5);
+SELECT plan(6);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.set_payment_rules('acme', payment_tolerance => 0.75) \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 19) \g /dev/null
@@ -34,6 +34,8 @@ CREATE FUNCTION pg_temp.act(l pg_temp.life, step int) RETURNS text LANGUAGE plpg
 DECLARE
     seed CONSTANT int := l.n * 1000 + step;
     at CONSTANT timestamptz := timestamptz '2024-01-02' + step * interval '6 days';
+    -- what is told late
+    past CONSTANT timestamptz := at - interval '1 day' * (pg_temp.dice(seed, 7) % 30);
     cents CONSTANT numeric := (1 + pg_temp.dice(seed, 1) % 6000) / 100::numeric(9,2);
     payment CONSTANT bigint := pg_temp.pick(ARRAY(SELECT p.id FROM billing.payment p WHERE p.account_id = l.account AND p.kind = 'payment' ORDER BY p.id), pg_temp.dice(seed, 2));
     document CONSTANT bigint := pg_temp.pick(ARRAY(SELECT h.id FROM billing.invoice_header h WHERE h.account_id = l.account ORDER BY h.id), pg_temp.dice(seed, 3));
@@ -50,15 +52,15 @@ BEGIN
     WHEN 'bill' THEN PERFORM billing.bill_account(l.account, at);
     WHEN 'usage' THEN PERFORM billing.record_usage(l.subscription, 'gauge', quantity => pg_temp.dice(seed, 5) % 200, at => CASE WHEN pg_temp.dice(seed, 6) % 3 = 0 OR step < 11 THEN at ELSE date_trunc('month', at) - interval '1 month 1 hour' + step * interval '1 second' END, event_key => step::text);
     WHEN 'outside' THEN PERFORM billing.record_external_invoice(l.account, format('%s %s %s', l.way, l.n, step), at::date, cents, 'EUR');
-    WHEN 'pay' THEN PERFORM billing.record_payment(l.account, cents * 2, 'EUR', effective_at => at,
+    WHEN 'pay' THEN PERFORM billing.record_payment(l.account, cents * 2, 'EUR', effective_at => past,
         rules => (ARRAY[NULL, '{oldest}', '{pro_rata}', '{exact,pro_rata}', '{}', '{}', '{}', '{}'])[1 + pg_temp.dice(seed, 5) % 8]::text[]);
-    WHEN 'named' THEN PERFORM billing.record_payment(l.account, cents, 'EUR', invoice_ids => ARRAY[document], effective_at => at);
-    WHEN 'exact' THEN PERFORM billing.record_payment(l.account, due, 'EUR', effective_at => at);
-    WHEN 'short' THEN PERFORM billing.record_payment(l.account, due - pg_temp.dice(seed, 5) % 100 / 100::numeric, 'EUR', invoice_ids => ARRAY[document], effective_at => at);
-    WHEN 'allocate' THEN PERFORM billing.allocate_payment(credit, owed, amount => part, effective_at => at);
-    WHEN 'deallocate' THEN PERFORM billing.deallocate_payment(payment, allocated, amount => part, effective_at => at);
-    WHEN 'refund' THEN PERFORM billing.refund_payment(payment, amount => part, effective_at => at);
-    WHEN 'chargeback' THEN PERFORM billing.charge_back_payment(payment, amount => part, effective_at => at);
+    WHEN 'named' THEN PERFORM billing.record_payment(l.account, cents, 'EUR', invoice_ids => ARRAY[document], effective_at => past);
+    WHEN 'exact' THEN PERFORM billing.record_payment(l.account, due, 'EUR', effective_at => past);
+    WHEN 'short' THEN PERFORM billing.record_payment(l.account, due - pg_temp.dice(seed, 5) % 100 / 100::numeric, 'EUR', invoice_ids => ARRAY[document], effective_at => past);
+    WHEN 'allocate' THEN PERFORM billing.allocate_payment(credit, owed, amount => part, effective_at => past);
+    WHEN 'deallocate' THEN PERFORM billing.deallocate_payment(payment, allocated, amount => part, effective_at => past);
+    WHEN 'refund' THEN PERFORM billing.refund_payment(payment, amount => part, effective_at => past);
+    WHEN 'chargeback' THEN PERFORM billing.charge_back_payment(payment, amount => part, effective_at => past);
     WHEN 'refund note' THEN PERFORM billing.refund_credit(i.id, amount => least(-i.amount_due, part), effective_at => at)
                                FROM billing.invoice i WHERE i.account_id = l.account AND i.kind = 'credit_note' AND i.amount_due < 0 ORDER BY i.id LIMIT 1;
     WHEN 'give up' THEN PERFORM billing.write_off_invoice(document, effective_at => at);
@@ -94,6 +96,17 @@ CREATE FUNCTION pg_temp.astray(account bigint) RETURNS text LANGUAGE sql AS $$
                  + (SELECT coalesce(sum(p.amount_allocated), 0) FROM billing.payment p WHERE p.account_id = $1 AND p.kind = 'write_off')
                  - (SELECT coalesce(sum(p.amount - p.amount_allocated - p.amount_refunded - p.amount_charged_back), 0) FROM billing.payment p WHERE p.account_id = $1 AND p.kind = 'payment') AS m) s WHERE m <> 0) y $$;
 
+-- Allocations of an account by which an invoice or payment had at some instant more than there was, or less than nothing.
+CREATE FUNCTION pg_temp.astray_once(account bigint) RETURNS TABLE (id bigint, at timestamptz, amount numeric) LANGUAGE sql AS $$
+    SELECT x.id, x.at, x.running FROM (
+        SELECT s.id, s.limit_, s.at, sum(s.amount) OVER (PARTITION BY s.id ORDER BY s.at) AS running
+          FROM (SELECT a.invoice_id AS id, h.total + h.rounding_amount AS limit_, a.allocated_at AS at, a.amount
+                  FROM billing.payment_allocation a JOIN billing.invoice_header h ON h.id = a.invoice_id WHERE a.account_id = $1
+                UNION ALL
+                SELECT c.invoice_id, h.total + h.rounding_amount, c.allocated_at, c.amount FROM billing.credit_allocation c JOIN billing.invoice_header h ON h.id = c.invoice_id WHERE c.account_id = $1
+                UNION ALL
+                SELECT a.payment_id, p.amount, a.allocated_at, a.amount FROM billing.payment_allocation a JOIN billing.payment p ON p.id = a.payment_id WHERE a.account_id = $1) s) x
+     WHERE x.running < 0 OR x.running > x.limit_ $$;
 -- What became of an account, told without ids.
 CREATE FUNCTION pg_temp.story(account bigint) RETURNS TABLE (story text) LANGUAGE sql AS $$
     WITH place AS (SELECT h.id, row_number() OVER (ORDER BY h.id) AS n FROM billing.invoice_header h WHERE h.account_id = $1)
@@ -132,6 +145,7 @@ SELECT ok(ARRAY['tolerance', 'oldest', 'pro_rata', 'exact', 'named', 'by hand', 
 SELECT is_empty($$SELECT a.n, s.* FROM pg_temp.life a JOIN pg_temp.life t ON t.n = a.n AND t.way = 'together', LATERAL
                   ((SELECT * FROM pg_temp.story(a.account) EXCEPT ALL SELECT * FROM pg_temp.story(t.account)) UNION ALL (SELECT * FROM pg_temp.story(t.account) EXCEPT ALL SELECT * FROM pg_temp.story(a.account))) s
                   WHERE a.way = 'alone'$$, 'what others do in between changes nothing');
+SELECT is_empty('SELECT l.*, s.* FROM pg_temp.life l, pg_temp.astray_once(l.account) s', 'and so they do as of any instant');
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
 SELECT * FROM finish();
 ROLLBACK;

@@ -66,8 +66,9 @@ COMMENT ON FUNCTION billing_internal.account_changed() IS 'writes an event for e
 
 -- Instants in UTC, whatever the session's zone.
 CREATE FUNCTION billing_internal.states_payload(instants timestamptz[], states text[]) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_agg(jsonb_build_object('from', (to_jsonb(u.at AT TIME ZONE 'UTC') #>> '{}') || 'Z', 'state', u.state) ORDER BY u.at)
-      FROM unnest($1, $2) u (at, state)
-$$;
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT jsonb_agg(jsonb_build_object('from', (to_jsonb(u.at AT TIME ZONE 'UTC') #>> '{}') || 'Z', 'state', u.state))
+              FROM unnest(instants, states) u (at, state));
+END $$;
 COMMENT ON FUNCTION billing_internal.states_payload(timestamptz[], text[]) IS 'states of a subscription as events tell them';

@@ -18,12 +18,13 @@ COMMENT ON FUNCTION billing_internal.seal_document(bigint, bigint, timestamptz) 
 
 -- Documents that are made in bulk are announced by announce.c.
 CREATE FUNCTION billing_internal.emit_issued(account_id bigint, invoice_id bigint, at timestamptz) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT billing_internal.emit($1, CASE i.kind WHEN 'credit_note' THEN 'credit_note.issued' WHEN 'claim' THEN 'claim.issued' ELSE 'invoice.finalized' END,
-               $3, invoice_id => $2, payload => jsonb_strip_nulls(
-               jsonb_build_object('number', i.number, 'currency', i.currency, 'total', i.total::text, 'due_on', i.due_on)))
-      FROM billing.invoice i WHERE i.account_id = $1 AND i.id = $2
-$$;
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.emit(i.account_id, CASE i.kind WHEN 'credit_note' THEN 'credit_note.issued' WHEN 'claim' THEN 'claim.issued' ELSE 'invoice.finalized' END,
+                at, invoice_id => i.id, payload => jsonb_strip_nulls(
+                jsonb_build_object('number', i.number, 'currency', i.currency, 'total', i.total::text, 'due_on', i.due_on)))
+       FROM billing.invoice i WHERE i.account_id = emit_issued.account_id AND i.id = emit_issued.invoice_id;
+END $$;
 COMMENT ON FUNCTION billing_internal.emit_issued(bigint, bigint, timestamptz) IS
     'writes the event of a document that was just sealed';
 

@@ -103,6 +103,7 @@ DECLARE
     instants timestamptz[];
     states text[];
     changed_from timestamptz;
+    unchanged int := 0;
 BEGIN
     -- Most new subscriptions: to come, then active.  Deriving that would be a third of what their creation costs.
     IF s->>'activation' = 'immediate' AND coalesce(s->>'trial_end_at', s->>'end_at') IS NULL AND NOT timeline ? 'interruption' THEN
@@ -121,13 +122,12 @@ BEGIN
         IF changed_from IS NULL THEN RETURN NULL; END IF;
         DELETE FROM billing.subscription_state x WHERE x.account_id = account AND x.subscription_id = write_states.subscription_id
            AND NOT EXISTS (SELECT FROM unnest(instants, states) u (at, state) WHERE u.at = x.valid_from AND u.state = x.state);
-        changed_from := (SELECT max(u.at) FROM unnest(instants) u (at) WHERE u.at < changed_from);
+        -- those before that stay, but for the last of them
+        unchanged := greatest((SELECT count(*) FROM unnest(instants) u (at) WHERE u.at < changed_from) - 1, 0);
     END IF;
     INSERT INTO billing.subscription_state (account_id, subscription_id, valid_from, state)
     SELECT account, write_states.subscription_id, u.at, u.state FROM unnest(instants, states) u (at, state) ON CONFLICT DO NOTHING;
-    RETURN billing_internal.states_payload(
-        ARRAY(SELECT u.at FROM unnest(instants, states) u (at, state) WHERE changed_from IS NULL OR u.at >= changed_from ORDER BY u.at),
-        ARRAY(SELECT u.state FROM unnest(instants, states) u (at, state) WHERE changed_from IS NULL OR u.at >= changed_from ORDER BY u.at));
+    RETURN billing_internal.states_payload(instants[unchanged + 1:], states[unchanged + 1:]);
 END $$;
 COMMENT ON FUNCTION billing_internal.write_states(bigint, timestamptz, jsonb) IS
     'writes the states of a subscription that its timeline says (null: that of the tables; else of a new one), or wrong_subscription_state where one may not follow the other; returns what changed, as events tell it';

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS billing.account_state ( -- what every act on an accou
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE TABLE IF NOT EXISTS billing.key ( -- the directory of everything that is unique across accounts
-    kind text NOT NULL, -- account, subscription (external ids), payment, refund (providers' references), external_invoice (numbers) or idempotency
+    kind text NOT NULL, -- account, subscription (external ids), payment, refund (providers' references), external_invoice (numbers), mandate (references) or idempotency
     key text NOT NULL, -- the caller's key
     account_id bigint, -- account it belongs to
     id bigint, -- row that was created; for idempotency the call's result

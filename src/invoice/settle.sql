@@ -60,7 +60,7 @@ BEGIN
         PERFORM billing_internal.emit(h.account_id, 'invoice.reopened', at, invoice_id => h.id,
                                       payload => jsonb_build_object('amount_due', due::text, 'reason', reason));
     END IF;
-    PERFORM billing_internal.case_of_invoice_changed(h.account_id, h.id, at);
+    PERFORM billing_internal.case_of_invoice_changed(h.account_id, h.id, at), billing_internal.collection_of_invoice_changed(h.account_id, h.id, at);
 END $$;
 COMMENT ON FUNCTION billing_internal.settle_invoice(bigint, bigint, numeric, numeric, timestamptz, text) IS
     'moves what is paid and credited of an invoice of a locked account by differences, and its status with it';

@@ -116,6 +116,8 @@ CREATE TABLE IF NOT EXISTS billing.decline_code ( -- what the providers' codes m
     meaning text NOT NULL, -- for people
     CONSTRAINT decline_code_key PRIMARY KEY (provider, code)
 );
+INSERT INTO billing.decline_code (provider, code, class, meaning) SELECT * FROM billing_internal.decline_codes()
+    ON CONFLICT (provider, code) DO NOTHING;
 
 CREATE TABLE IF NOT EXISTS billing.retry_policy ( -- how failed collections are tried again
     code text NOT NULL CONSTRAINT retry_policy_key PRIMARY KEY, -- code that entities and steps use
@@ -147,7 +149,8 @@ CREATE TABLE IF NOT EXISTS billing.collection ( -- requests to collect an invoic
     failure text, -- why it failed for good or was canceled
     CONSTRAINT collection_key PRIMARY KEY (account_id, id),
     CONSTRAINT collection_id_check CHECK (id >> 24 = account_id),
-    CONSTRAINT collection_invoice_fkey FOREIGN KEY (account_id, invoice_id) REFERENCES billing.invoice_header
+    CONSTRAINT collection_invoice_fkey FOREIGN KEY (account_id, invoice_id) REFERENCES billing.invoice_header,
+    CONSTRAINT collection_payment_method_fkey FOREIGN KEY (account_id, payment_method_id) REFERENCES billing.payment_method
 );
 CREATE UNIQUE INDEX IF NOT EXISTS collection_open_idx ON billing.collection (account_id, invoice_id) WHERE status IN ('waiting', 'claimed', 'submitted');
 CREATE INDEX IF NOT EXISTS collection_waiting_idx ON billing.collection (next_attempt_at, account_id, id) WHERE status IN ('waiting', 'claimed');

@@ -21,7 +21,7 @@ BEGIN
     UPDATE billing.invoice_header x SET status = 'uncollectible' WHERE x.account_id = h.account_id AND x.id = h.id;
     PERFORM billing_internal.emit(h.account_id, 'invoice.written_off', at, invoice_id => h.id,
         payload => jsonb_strip_nulls(jsonb_build_object('currency', h.currency, 'amount', due::text, 'reason', reason)));
-    PERFORM billing_internal.case_of_invoice_changed(h.account_id, h.id, at);
+    PERFORM billing_internal.case_of_invoice_changed(h.account_id, h.id, at), billing_internal.collection_of_invoice_changed(h.account_id, h.id, at);
     RETURN h.id;
 END $$;
 COMMENT ON FUNCTION billing_internal.write_off_invoice(bigint, timestamptz, text, text) IS 'body of billing.write_off_invoice';

@@ -1,0 +1,183 @@
+-- Collections: requests to collect invoices, made by runs, by dunning or when they are due.  billing.x is the door
+-- (rights, owner), billing_internal.x the body.
+
+-- The subscription's method where all lines of the invoice have the same one, else the account's.
+CREATE FUNCTION billing_internal.collection_method(account_id bigint, invoice_id bigint) RETURNS bigint
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((SELECT min(s.payment_method_id)
+                       FROM billing.invoice_line l LEFT JOIN billing.subscription s ON s.account_id = l.account_id AND s.id = l.subscription_id
+                      WHERE l.account_id = $1 AND l.invoice_id = $2
+                     HAVING count(*) = count(s.payment_method_id) AND count(DISTINCT s.payment_method_id) = 1),
+                    (SELECT a.payment_method_id FROM billing.account a WHERE a.account_id = $1))
+$$;
+COMMENT ON FUNCTION billing_internal.collection_method(bigint, bigint) IS 'method that collects an invoice, or null';
+
+CREATE FUNCTION billing_internal.request_collection(account_id bigint, invoice_id bigint, at timestamptz, policy text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    i record;
+    method bigint;
+    result bigint;
+BEGIN
+    SELECT x.amount_due, x.currency, x.kind, x.status, e.retry_policy INTO i
+      FROM billing.invoice x JOIN billing.entity e ON e.code = x.entity
+     WHERE x.account_id = request_collection.account_id AND x.id = request_collection.invoice_id;
+    IF i.status IS DISTINCT FROM 'open' OR i.kind = 'credit_note' THEN RETURN NULL; END IF;
+    method := billing_internal.collection_method(account_id, invoice_id);
+    IF method IS NULL OR NOT billing_internal.is_usable(account_id, method, at)
+       OR EXISTS (SELECT FROM billing.collection c WHERE c.account_id = request_collection.account_id AND c.invoice_id = request_collection.invoice_id
+                     AND c.status IN ('waiting', 'claimed', 'submitted')) THEN
+        RETURN NULL;
+    END IF;
+    result := billing_internal.next_id(account_id);
+    INSERT INTO billing.collection (account_id, id, invoice_id, payment_method_id, currency, amount, policy, next_attempt_at, requested_at)
+    VALUES (account_id, result, invoice_id, method, i.currency, i.amount_due, coalesce(policy, i.retry_policy), at, at);
+    PERFORM billing_internal.emit(account_id, 'collection.requested', at, invoice_id => request_collection.invoice_id,
+        payload => jsonb_build_object('collection_id', result, 'currency', i.currency, 'amount', i.amount_due::text));
+    RETURN result;
+END $$;
+COMMENT ON FUNCTION billing_internal.request_collection(bigint, bigint, timestamptz, text) IS
+    'asks for the collection of an open invoice of the locked account; null where no usable method collects it or one is under way';
+
+-- Ends a collection that is not collected (any more).
+CREATE FUNCTION billing_internal.end_collection(account_id bigint, collection_id bigint, status text, failure text, at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE billing.collection c SET status = end_collection.status, failure = end_collection.failure, settled_at = at, next_attempt_at = NULL, lease_until = NULL
+     WHERE c.account_id = end_collection.account_id AND c.id = collection_id;
+    PERFORM billing_internal.emit(account_id, 'collection.' || status, at, invoice_id => c.invoice_id,
+                payload => jsonb_build_object('collection_id', collection_id, 'failure', failure))
+       FROM billing.collection c WHERE c.account_id = end_collection.account_id AND c.id = collection_id;
+END $$;
+COMMENT ON FUNCTION billing_internal.end_collection(bigint, bigint, text, text, timestamptz) IS 'ends a collection as failed or canceled';
+
+-- Called when what is settled of an invoice has changed: what is not open is not collected.  What the provider decides
+-- already stays; should it come in, it is customer credit.
+CREATE FUNCTION billing_internal.collection_of_invoice_changed(account_id bigint, invoice_id bigint, at timestamptz) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT billing_internal.end_collection(c.account_id, c.id, 'canceled', 'invoice is ' || h.status, $3)
+      FROM billing.collection c JOIN billing.invoice_header h ON h.account_id = c.account_id AND h.id = c.invoice_id AND h.status <> 'open'
+     WHERE c.account_id = $1 AND c.invoice_id = $2 AND c.status IN ('waiting', 'claimed')
+$$;
+COMMENT ON FUNCTION billing_internal.collection_of_invoice_changed(bigint, bigint, timestamptz) IS 'cancels the collection of an invoice that is not open any more';
+
+-- Mandates that lapsed, methods that expired.
+CREATE FUNCTION billing_internal.expire_methods(at timestamptz, entity text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    m record;
+BEGIN
+    FOR m IN SELECT x.account_id, x.id
+               FROM billing.payment_method x
+               JOIN billing.account_state s ON s.account_id = x.account_id AND s.entity = coalesce(expire_methods.entity, s.entity)
+               LEFT JOIN billing.mandate d ON d.account_id = x.account_id AND d.payment_method_id = x.id AND d.status = 'active'
+              WHERE x.status = 'active'
+                AND least(x.expires_on, billing_internal.mandate_ends_on(d.signed_on, d.last_used_on)) < billing_internal.local_day(x.account_id, at)
+              ORDER BY 1, 2 FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
+        PERFORM billing_internal.lock_account(m.account_id);
+        PERFORM billing_internal.move_method(m.account_id, m.id, 'expired', at)
+           FROM billing.payment_method x WHERE x.account_id = m.account_id AND x.id = m.id AND x.status = 'active';
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION billing_internal.expire_methods(timestamptz, text) IS 'notes payment methods and mandates that ended before an instant';
+
+CREATE FUNCTION billing.collection_run(at timestamptz DEFAULT NULL, entity text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
+COMMENT ON FUNCTION billing.collection_run(timestamptz, text) IS
+    'asks for the collection of every open invoice for which it is time, by the entity''s rules, that a payment method collects and that was not tried with it before; accounts locked by others wait for the next run; returns how many';
+CREATE FUNCTION billing_internal.collection_run(at timestamptz, entity text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    i record;
+    requested bigint := 0;
+BEGIN
+    at := coalesce(at, now());
+    PERFORM billing_internal.check_billable(at), billing_internal.expire_methods(at, entity);
+    FOR i IN SELECT x.account_id, x.id
+               FROM billing.invoice x
+               JOIN billing.entity e ON e.code = x.entity
+               JOIN billing.account_state s ON s.account_id = x.account_id
+              WHERE x.status = 'open' AND x.kind <> 'credit_note' AND x.entity = coalesce(collection_run.entity, x.entity)
+                AND CASE e.collect WHEN 'issue' THEN x.issued_on WHEN 'due' THEN x.due_on END <= (at AT TIME ZONE e.time_zone)::date
+                AND (EXISTS (SELECT FROM billing.account a WHERE a.account_id = x.account_id AND a.payment_method_id IS NOT NULL)
+                     OR EXISTS (SELECT FROM billing.subscription u WHERE u.account_id = x.account_id AND u.payment_method_id IS NOT NULL))
+                AND NOT EXISTS (SELECT FROM billing.collection c WHERE c.account_id = x.account_id AND c.invoice_id = x.id AND c.status <> 'canceled'
+                                   AND c.payment_method_id = billing_internal.collection_method(x.account_id, x.id))
+              ORDER BY 1, 2 FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
+        PERFORM billing_internal.lock_account(i.account_id);
+        requested := requested + (billing_internal.request_collection(i.account_id, i.id, at, NULL) IS NOT NULL)::int;
+    END LOOP;
+    RETURN requested;
+END $$;
+COMMENT ON FUNCTION billing_internal.collection_run(timestamptz, text) IS 'body of billing.collection_run';
+
+CREATE FUNCTION billing.claim_collections(worker text, max int DEFAULT 1, lease interval DEFAULT '5 minutes', at timestamptz DEFAULT NULL, entity text DEFAULT NULL,
+    OUT collection_id bigint, OUT account_id bigint, OUT invoice_id bigint, OUT number text, OUT attempt_no int, OUT currency text, OUT amount numeric,
+    OUT payment_method_id bigint, OUT type text, OUT provider text, OUT token text, OUT iban text, OUT mandate_reference text, OUT mandate_signed_on date,
+    OUT mandate_scheme text, OUT sequence text, OUT attempt_key text, OUT lease_until timestamptz)
+    RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
+COMMENT ON FUNCTION billing.claim_collections(text, int, interval, timestamptz, text) IS
+    'gives a worker the next collections to carry out, at most so many, each to nobody else until its lease ends; attempt_key tells the provider when one is repeated; tell the outcome with billing.settle_collection()';
+CREATE FUNCTION billing_internal.claim_collections(worker text, max int, lease interval, at timestamptz, entity text,
+    OUT collection_id bigint, OUT account_id bigint, OUT invoice_id bigint, OUT number text, OUT attempt_no int, OUT currency text, OUT amount numeric,
+    OUT payment_method_id bigint, OUT type text, OUT provider text, OUT token text, OUT iban text, OUT mandate_reference text, OUT mandate_signed_on date,
+    OUT mandate_scheme text, OUT sequence text, OUT attempt_key text, OUT lease_until timestamptz)
+    RETURNS SETOF record LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    c record;
+BEGIN
+    at := coalesce(at, now());
+    lease := coalesce(lease, interval '5 minutes');
+    PERFORM billing_internal.check_billable(at), billing_internal.check_not_empty(worker, 'worker'), billing_internal.check_between(max, 'max', 1, 10000);
+    IF lease <= '0' OR lease > interval '1 day' THEN
+        PERFORM billing_internal.fail('invalid_argument', format('lease is %s', lease), 'It is longer than nothing and at most one day.');
+    END IF;
+    FOR c IN SELECT x.account_id, x.id
+               FROM billing.collection x JOIN billing.account_state s ON s.account_id = x.account_id AND s.entity = coalesce(claim_collections.entity, s.entity)
+              WHERE x.status IN ('waiting', 'claimed') AND x.next_attempt_at <= at AND coalesce(x.lease_until <= at, true)
+              ORDER BY x.next_attempt_at, x.account_id, x.id LIMIT coalesce(max, 1) FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
+        PERFORM billing_internal.lock_account(c.account_id);
+        CONTINUE WHEN NOT billing_internal.claim_collection(c.account_id, c.id, worker, lease, at);
+        RETURN QUERY
+        SELECT k.id, k.account_id, k.invoice_id, i.number, k.attempts, k.currency, k.amount, k.payment_method_id, m.type, m.provider, m.token, m.iban,
+               d.reference, d.signed_on, d.scheme, d.sequence, k.id || '-' || k.attempts, k.lease_until
+          FROM billing.collection k
+          JOIN billing.invoice i ON i.account_id = k.account_id AND i.id = k.invoice_id
+          JOIN billing.payment_method m ON m.account_id = k.account_id AND m.id = k.payment_method_id
+          LEFT JOIN billing.mandate d ON d.account_id = m.account_id AND d.payment_method_id = m.id
+         WHERE k.account_id = c.account_id AND k.id = c.id;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION billing_internal.claim_collections(text, int, interval, timestamptz, text) IS 'body of billing.claim_collections';
+
+-- Read again under the lock: another worker may have been here.  A lease that ran out is an attempt that was lost.
+CREATE FUNCTION billing_internal.claim_collection(account_id bigint, collection_id bigint, worker text, lease interval, at timestamptz) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    c billing.collection;
+    opens_at timestamptz;
+    due numeric;
+BEGIN
+    SELECT * INTO c FROM billing.collection x WHERE x.account_id = claim_collection.account_id AND x.id = collection_id
+       AND x.status IN ('waiting', 'claimed') AND x.next_attempt_at <= at AND coalesce(x.lease_until <= at, true);
+    IF NOT FOUND THEN RETURN false; END IF;
+    UPDATE billing.collection_attempt t SET outcome = 'lost', settled_at = at
+     WHERE t.account_id = c.account_id AND t.collection_id = c.id AND t.attempt_no = c.attempts AND t.outcome IS NULL;
+    opens_at := billing_internal.window_opens_at(c.account_id, c.payment_method_id, c.policy, at);
+    IF NOT billing_internal.is_usable(c.account_id, c.payment_method_id, at) THEN
+        PERFORM billing_internal.end_collection(c.account_id, c.id, 'failed', 'payment method cannot be used', at);
+        RETURN false;
+    ELSIF opens_at IS NOT NULL THEN
+        UPDATE billing.collection x SET status = 'waiting', claimed_by = NULL, lease_until = NULL, next_attempt_at = opens_at WHERE x.account_id = c.account_id AND x.id = c.id;
+        RETURN false;
+    END IF;
+    SELECT i.amount_due INTO due FROM billing.invoice i WHERE i.account_id = c.account_id AND i.id = c.invoice_id;
+    UPDATE billing.collection x
+       SET status = 'claimed', amount = due, attempts = c.attempts + 1, first_attempt_at = coalesce(c.first_attempt_at, at), claimed_by = worker, lease_until = at + lease
+     WHERE x.account_id = c.account_id AND x.id = c.id;
+    INSERT INTO billing.collection_attempt (account_id, collection_id, attempt_no, payment_method_id, claimed_at)
+    VALUES (c.account_id, c.id, c.attempts + 1, c.payment_method_id, at);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION billing_internal.claim_collection(bigint, bigint, text, interval, timestamptz) IS 'gives a collection of the locked account to a worker; false: not now';

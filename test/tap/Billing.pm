@@ -20,15 +20,16 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(new_server new_books fill_books copy_books wait_for sqlstate_of documents_of same_documents sound_books
   live_lives);
 
-# Tables that a run writes, without what depends on the order in which it came to the accounts.
+# Tables that a run writes, without what depends on the order in which it came to the accounts, and without
+# what books of version 0.1.0 did not note: when something was allocated, credit left and events.
 my %documents = (
 	invoice_header => '*',
 	invoice_line => '*',
 	invoice_tax => '*',
 	charge => '*',
-	credit_allocation => '*',
+	credit_allocation => 'account_id, credit_note_id, invoice_id, amount',
 	seal => 'account_id, invoice_id, series, payload_hash',
-	account_state => '*');
+	account_state => 'account_id, entity, next_ordinal, billed_through, recompute_from, next_due');
 
 # A running server; settings are appended to its configuration.
 sub new_server

@@ -23,7 +23,7 @@ our @EXPORT = qw(new_server new_books fill_books copy_books wait_for sqlstate_of
 # Tables that a run writes, without what depends on the order in which it came to the accounts, and without
 # what books of version 0.1.0 did not note: when something was allocated, credit left and events.
 my %documents = (
-	invoice_header => '*',
+	invoice_header => 'jsonb_strip_nulls(to_jsonb(invoice_header))',
 	invoice_line => '*',
 	invoice_tax => '*',
 	charge => '*',

@@ -94,8 +94,7 @@ DECLARE
     result bigint;
 BEGIN
     PERFORM billing_internal.lock_account(account_id), billing_internal.check_not_empty(number, 'number');
-    SELECT x.currency, x.payment_terms_days, x.metadata, x.buyer_reference, e.code AS entity, e.time_zone,
-           p.seller, p.buyer
+    SELECT x.currency, x.payment_terms_days, x.metadata, x.buyer_reference, e.code AS entity, e.time_zone, p.seller, p.buyer
       INTO a FROM billing.account x JOIN billing.entity e ON e.code = x.entity, billing_internal.parties(x.account_id) p
      WHERE x.account_id = record_external_invoice.account_id;
     at := issued_on::timestamp AT TIME ZONE a.time_zone;

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(282);
+SELECT plan(288);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 25) \g /dev/null
@@ -171,6 +171,20 @@ SELECT is((SELECT string_agg(format('%s %s %s %s', kind, amount, trim_scale(fee)
 SELECT pg_temp.fails(format('SELECT billing.refund_payment(%s)', :p), 'LB502', 'nothing is left');
 SELECT pg_temp.fails(format('SELECT billing.charge_back_payment(%s)', :p), 'LB502', 'nothing is left to be charged back');
 SELECT is(pg_temp.owes(:a), '0 paid, 50, 70', 'paid again') FROM (SELECT pg_temp.pay(:a, 100) OFFSET 0) x;
+
+-- The bank's fee, passed on: a claim for the invoice that is open again, which the next payment pays.
+SELECT pg_temp.debtor(100) AS a \gset
+SELECT pg_temp.pay(:a, 100) AS p \gset
+SELECT billing.charge_back_payment(:p, fee => 3.50, pass_on => true, effective_at => '2025-03-01', reason => 'no mandate', provider => 'psp', reference => 'cb_1') AS c \gset
+SELECT is(array_agg(row(kind, status, total, tax_total, issued_on, claims_invoice_id, reason)::text), ARRAY[row('claim', 'open', 3.50, 0.00, date '2025-03-01', pg_temp.doc(:a, 1), 'no mandate')::text], 'a fee that is passed on is a claim')
+  FROM billing.invoice WHERE account_id = :a AND kind = 'claim';
+SELECT is(billing.charge_back_payment(:p, fee => 3.50, pass_on => true, provider => 'psp', reference => 'cb_1'), :c::bigint, 'the same chargeback again');
+SELECT is(pg_temp.owes(:a), '100, 3.5', 'is the first, with one claim');
+SELECT is(pg_temp.owes(:a), '0 paid, 0 paid', 'paid like an invoice') FROM (SELECT pg_temp.pay(:a, 103.50) OFFSET 0) x;
+SELECT billing.charge_back_payment(pg_temp.pay(:a, 10), fee => 2, effective_at => '2025-03-02') \g /dev/null
+SELECT is(pg_temp.owes(:a), '0 paid, 0 paid', 'a fee that is not passed on is nobody''s debt');
+SELECT billing.charge_back_payment(pg_temp.pay(:a, 10), fee => 2, pass_on => true, effective_at => '2025-03-02') \g /dev/null
+SELECT is(row(pg_temp.owes(:a), (SELECT claims_invoice_id FROM billing.invoice WHERE account_id = :a AND kind = 'claim' AND status = 'open'))::text, '("0 paid, 0 paid, 2",)', 'of money that paid nothing the claim is for no invoice');
 
 -- A credit note takes the place of the money that is given back, so the invoice stays paid.
 SELECT billing.create_meter('gauge', aggregation => 'last') \g /dev/null

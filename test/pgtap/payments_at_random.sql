@@ -1,4 +1,4 @@
--- Money at random: whatever is paid, set against invoices, taken back, refunded, charged back and given up, the rows add
+-- Money at random: whatever is paid, set against invoices, taken back, refunded, charged back, credited and given up, the rows add
 -- up after every step, and what becomes of an account does not depend on what others do in between.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
@@ -39,14 +39,14 @@ DECLARE
     cents CONSTANT numeric := (1 + pg_temp.dice(seed, 1) % 6000) / 100::numeric(9,2);
     payment CONSTANT bigint := pg_temp.pick(ARRAY(SELECT p.id FROM billing.payment p WHERE p.account_id = l.account AND p.kind = 'payment' ORDER BY p.id), pg_temp.dice(seed, 2));
     document CONSTANT bigint := pg_temp.pick(ARRAY(SELECT h.id FROM billing.invoice_header h WHERE h.account_id = l.account ORDER BY h.id), pg_temp.dice(seed, 3));
-    allocated CONSTANT bigint := pg_temp.pick(ARRAY(SELECT a.invoice_id FROM billing.payment_allocation a WHERE a.payment_id = payment ORDER BY a.allocation_no), pg_temp.dice(seed, 3));
+    allocated CONSTANT bigint := pg_temp.pick(ARRAY(SELECT a.invoice_id FROM billing.payment_allocation a WHERE a.account_id = l.account AND a.payment_id = payment ORDER BY a.allocation_no), pg_temp.dice(seed, 3));
     credit CONSTANT bigint := pg_temp.pick(ARRAY(SELECT p.id FROM billing.payment p WHERE p.account_id = l.account AND p.kind = 'payment'
         AND p.amount_allocated + p.amount_refunded + p.amount_charged_back < p.amount ORDER BY p.id), pg_temp.dice(seed, 2));
     owed CONSTANT bigint := pg_temp.pick(ARRAY(SELECT i.id FROM billing.invoice i WHERE i.account_id = l.account AND i.amount_due > 0 ORDER BY i.id), pg_temp.dice(seed, 3));
     part CONSTANT numeric := CASE WHEN pg_temp.dice(seed, 4) % 3 > 0 THEN cents END;
     act CONSTANT text := (ARRAY['bill', 'bill', 'usage', 'usage', 'outside', 'pay', 'pay', 'pay', 'named', 'exact', 'short', 'allocate',
-                                'deallocate', 'refund', 'chargeback', 'refund note', 'give up'])[1 + pg_temp.dice(seed, 0) % 17];
-    due numeric := (SELECT i.amount_due FROM billing.invoice i WHERE i.id = document);
+                                'deallocate', 'refund', 'chargeback', 'refund note', 'give up', 'credit'])[1 + pg_temp.dice(seed, 0) % 18];
+    due numeric := (SELECT i.amount_due FROM billing.invoice i WHERE i.account_id = l.account AND i.id = document);
 BEGIN
     CASE act
     WHEN 'bill' THEN PERFORM billing.bill_account(l.account, at);
@@ -63,6 +63,7 @@ BEGIN
     WHEN 'chargeback' THEN PERFORM billing.charge_back_payment(payment, amount => part, effective_at => past);
     WHEN 'refund note' THEN PERFORM billing.refund_credit(i.id, amount => least(-i.amount_due, part), effective_at => at)
                                FROM billing.invoice i WHERE i.account_id = l.account AND i.kind = 'credit_note' AND i.amount_due < 0 ORDER BY i.id LIMIT 1;
+    WHEN 'credit' THEN PERFORM billing.credit_invoice(document, amount => least(part, due + 20), effective_at => at);
     WHEN 'give up' THEN PERFORM billing.write_off_invoice(document, effective_at => at);
     END CASE;
     INSERT INTO pg_temp.done VALUES (l.n, l.way, step, act, 'done');
@@ -139,7 +140,7 @@ BEGIN
 END $$;
 SELECT is_empty('SELECT * FROM pg_temp.broken', 'after every step the rows add up');
 SELECT is((SELECT array_agg(DISTINCT act) FROM pg_temp.done WHERE outcome = 'done'),
-          ARRAY['allocate', 'bill', 'chargeback', 'deallocate', 'exact', 'give up', 'named', 'outside', 'pay', 'refund', 'refund note', 'short', 'usage'], 'each kind of step was done');
+          ARRAY['allocate', 'bill', 'chargeback', 'credit', 'deallocate', 'exact', 'give up', 'named', 'outside', 'pay', 'refund', 'refund note', 'short', 'usage'], 'each kind of step was done');
 SELECT ok(ARRAY['tolerance', 'oldest', 'pro_rata', 'exact', 'named', 'by hand', 'refunded', 'charged back'] <@ array_agg(DISTINCT reason) AND (SELECT count(*) FROM billing.credit_allocation) > 0
           AND (SELECT count(*) FROM billing.write_off WHERE amount < 0) > 0 AND (SELECT count(*) FROM billing.refund WHERE credit_note_id IS NOT NULL) > 0, 'by every rule') FROM billing.payment_allocation;
 SELECT is_empty($$SELECT a.n, s.* FROM pg_temp.life a JOIN pg_temp.life t ON t.n = a.n AND t.way = 'together', LATERAL

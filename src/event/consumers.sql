@@ -88,12 +88,12 @@ BEGIN
        AND (c.entity IS NULL OR EXISTS (SELECT FROM billing.account_state s WHERE s.account_id = e.account_id AND s.entity = c.entity))
      ORDER BY e.adoption_number, e.xid, e.account_id, e.event_no LIMIT count;
     -- What the consumer does not want it need not pass again next time, nor is it kept for it.
-    IF NOT FOUND AND (c.types IS NOT NULL OR c.entity IS NOT NULL) AND NOT current_setting('transaction_read_only')::boolean THEN
+    IF NOT FOUND AND (c.types IS NOT NULL OR c.entity IS NOT NULL) AND NOT current_setting('transaction_read_only')::boolean
+       AND EXISTS (SELECT FROM billing.event e
+                    WHERE (e.adoption_number, e.xid, e.account_id, e.event_no) > (c.last_adoption_number, c.last_xid, c.last_account_id, c.last_event_no)
+                      AND (e.adoption_number, e.xid) < (adoption, horizon)) THEN
         UPDATE billing.event_consumer x SET last_adoption_number = adoption, last_xid = horizon, last_account_id = 0, last_event_no = 0
-         WHERE x.name = consumer AND EXISTS (
-               SELECT FROM billing.event e
-                WHERE (e.adoption_number, e.xid, e.account_id, e.event_no) > (x.last_adoption_number, x.last_xid, x.last_account_id, x.last_event_no)
-                  AND (e.adoption_number, e.xid) < (adoption, horizon));
+         WHERE x.name = consumer AND (x.last_adoption_number, x.last_xid) < (adoption, horizon);
     END IF;
 END $$;
 COMMENT ON FUNCTION billing_internal.read_events(text, int) IS 'body of billing.read_events';

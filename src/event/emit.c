@@ -183,9 +183,11 @@ static bool
 write_one(FunctionCallInfo fcinfo, int32 adoption_number)
 {
 	static SpiQuery query = {
-		.text = "WITH counter AS (UPDATE billing.account_state SET event_no = event_no + 1 WHERE account_id = $1 RETURNING event_no)"
-		" INSERT INTO billing.event (account_id, type, occurred_at, subscription_id, invoice_id, payment_id, case_id, payload,"
-		" adoption_number, xid, event_no, recorded_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, event_no, now() FROM counter",
+		.text = "WITH counter AS (UPDATE billing.account_state SET event_no = event_no + 1"
+		" WHERE account_id = $1 RETURNING event_no)"
+		" INSERT INTO billing.event (account_id, type, occurred_at, subscription_id, invoice_id, payment_id,"
+		" case_id, payload, adoption_number, xid, event_no, recorded_at)"
+		" SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, event_no, now() FROM counter",
 		.nargs = 10,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID, JSONBOID, INT4OID, XID8OID}
 	};

@@ -195,7 +195,8 @@ store_states(const AccountBatch *batch)
 		.text = "UPDATE billing.account_state s SET next_ordinal = n.next_ordinal, billed_through = n.billed_through,"
 		" recompute_from = nullif(n.recompute_from, 'infinity'), next_due = nullif(n.next_due, 'infinity'),"
 		" event_no = n.event_no"
-		" FROM unnest($1, $2, $3, $4, $5, $6) n (account_id, next_ordinal, billed_through, recompute_from, next_due, event_no)"
+		" FROM unnest($1, $2, $3, $4, $5, $6)"
+		" n (account_id, next_ordinal, billed_through, recompute_from, next_due, event_no)"
 		" WHERE s.account_id = n.account_id",
 		.nargs = 6,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,

@@ -1,5 +1,206 @@
--- Dunning cases.
+-- Dunning cases: their states, and what the settlement of invoices does to them.  All on locked accounts.
 
+-- The state machine.  Every change of a state goes through change_cases(), which asks here.
+CREATE FUNCTION billing_internal.case_transitions(OUT from_state text, OUT to_states text[]) RETURNS SETOF record
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    VALUES ('not_started', '{running,paused,at_agency,exhausted,stopped,succeeded,written_off}'::text[]),
+           ('running', '{paused,at_agency,exhausted,stopped,succeeded,written_off}'),
+           ('paused', '{not_started,running,exhausted,stopped,succeeded,written_off}'),
+           ('at_agency', '{running,exhausted,stopped,succeeded,written_off}'),
+           ('exhausted', '{paused,stopped,succeeded,written_off}'),
+           ('stopped', '{not_started,running,exhausted,succeeded,written_off}'),
+           ('succeeded', '{not_started}'),
+           ('written_off', '{not_started,succeeded}')
+$$;
+COMMENT ON FUNCTION billing_internal.case_transitions() IS 'which state of a dunning case may follow which';
+
+-- Notes and tells that cases went from a state (null: they opened) to the one they have now.
+CREATE FUNCTION billing_internal.log_case_changes(account_ids bigint[], case_ids bigint[], from_states text[], at timestamptz, why text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    told record;
+BEGIN
+    WITH logged AS (
+        INSERT INTO billing.dunning_case_change (account_id, case_id, change_no, changed_at, from_state, to_state, round, actor, reason, until)
+        SELECT c.account_id, c.id, 1 + coalesce(l.last_no, 0), at, u.from_state, c.state, c.round, session_user, why, c.paused_until
+          FROM unnest(account_ids, case_ids, from_states) u (account_id, case_id, from_state)
+          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id
+         CROSS JOIN LATERAL (SELECT max(x.change_no) AS last_no FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id) l
+        RETURNING *)
+    SELECT array_agg(l.account_id) AS accounts, array_agg(c.invoice_id) AS invoices, array_agg(l.case_id) AS cases,
+           array_agg(jsonb_strip_nulls(jsonb_build_object('from', l.from_state, 'to', l.to_state, 'round', l.round, 'reason', l.reason, 'until', l.until))) AS payloads
+      INTO told FROM logged l JOIN billing.dunning_case c ON c.account_id = l.account_id AND c.id = l.case_id;
+    PERFORM billing_internal.emit_all(told.accounts, 'dunning.case_changed', at, told.invoices, told.cases, told.payloads);
+END $$;
+COMMENT ON FUNCTION billing_internal.log_case_changes(bigint[], bigint[], text[], timestamptz, text) IS 'writes the history and the events of cases that changed';
+
+-- The one place where cases change their state.
+CREATE FUNCTION billing_internal.change_cases(account_ids bigint[], case_ids bigint[], to_state text, at timestamptz, why text,
+    pause_reason text DEFAULT NULL, until timestamptz DEFAULT NULL)
+    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    bad record;
+    changed record;
+BEGIN
+    IF case_ids IS NULL OR case_ids = '{}' THEN RETURN; END IF;
+    SELECT c.id, c.state INTO bad FROM unnest(account_ids, case_ids) u (account_id, case_id)
+      JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id
+      JOIN billing_internal.case_transitions() t ON t.from_state = c.state
+     WHERE change_cases.to_state <> ALL (t.to_states) LIMIT 1;
+    IF FOUND THEN
+        PERFORM billing_internal.fail('wrong_case_state', format('dunning case %s is %s and cannot become %s', bad.id, bad.state, to_state));
+    END IF;
+    WITH old AS (
+        SELECT c.account_id, c.id, c.state FROM unnest(account_ids, case_ids) u (account_id, case_id)
+          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id),
+    done AS (
+        UPDATE billing.dunning_case c
+           SET state = change_cases.to_state, changed_at = at, resume_state = CASE WHEN change_cases.to_state = 'paused' THEN c.state END,
+               pause_reason = change_cases.pause_reason, paused_until = until,
+               next_step_at = CASE change_cases.to_state WHEN 'paused' THEN until WHEN 'running' THEN c.next_step_at WHEN 'not_started' THEN c.next_step_at END
+          FROM old o WHERE c.account_id = o.account_id AND c.id = o.id
+        RETURNING c.account_id, c.id, o.state)
+    SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases, array_agg(d.state) AS states INTO changed FROM done d;
+    PERFORM billing_internal.log_case_changes(changed.accounts, changed.cases, changed.states, at, why);
+END $$;
+COMMENT ON FUNCTION billing_internal.change_cases(bigint[], bigint[], text, timestamptz, text, text, timestamptz) IS 'changes the state of cases of locked accounts, writes their history and tells it';
+
+CREATE FUNCTION billing_internal.change_case(account_id bigint, case_id bigint, to_state text, at timestamptz, why text) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT billing_internal.change_cases(ARRAY[$1], ARRAY[$2], $3, $4, $5)
+$$;
+COMMENT ON FUNCTION billing_internal.change_case(bigint, bigint, text, timestamptz, text) IS 'the same of one case';
+
+-- Locks the account of a case and returns the case.
+CREATE FUNCTION billing_internal.lock_case(case_id bigint, OUT account_id bigint, OUT state text, OUT invoice_id bigint, OUT currency text, OUT time_zone text)
+    RETURNS record LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.lock_account(s.account_id) FROM billing.account_state s WHERE s.account_id = lock_case.case_id >> 24;
+    SELECT c.account_id, c.state, c.invoice_id, a.currency, a.time_zone INTO account_id, state, invoice_id, currency, time_zone
+      FROM billing.dunning_case c JOIN billing.account a ON a.account_id = c.account_id
+     WHERE c.account_id = lock_case.case_id >> 24 AND c.id = lock_case.case_id;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unknown_case', format('dunning case %s does not exist', case_id));
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.lock_case(bigint) IS 'locks the account of a case, or unknown_case';
+
+-- What a case is about: its invoice while it is open, or all of the account that is overdue and has no case of its own.
+CREATE FUNCTION billing_internal.case_invoices(account_id bigint, case_id bigint, at timestamptz, OUT invoice_id bigint, OUT due_on date, OUT amount_due numeric, OUT currency text)
+    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT i.id, i.due_on, i.amount_due, i.currency
+      FROM billing.dunning_case c JOIN billing.account a ON a.account_id = c.account_id
+      JOIN billing.invoice i ON i.account_id = c.account_id AND i.kind = 'invoice' AND i.status = 'open'
+     WHERE c.account_id = $1 AND c.id = $2
+       AND CASE WHEN c.invoice_id IS NOT NULL THEN i.id = c.invoice_id
+                ELSE i.due_on < ($3 AT TIME ZONE a.time_zone)::date
+                     AND NOT EXISTS (SELECT FROM billing.dunning_case x WHERE x.account_id = i.account_id AND x.invoice_id = i.id) END
+     ORDER BY i.due_on, i.id
+$$;
+COMMENT ON FUNCTION billing_internal.case_invoices(bigint, bigint, timestamptz) IS 'open invoices that a case is about, the oldest first';
+
+-- When cases are looked at next; those that have no step left are exhausted.
+CREATE FUNCTION billing_internal.refresh_cases(account_ids bigint[], case_ids bigint[], at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    c record;
+    over record;
+BEGIN
+    SELECT array_agg(d.account_id) AS account_ids, array_agg(d.id) AS ids, array_agg(d.scheme) AS schemes, array_agg(d.version) AS versions, array_agg(d.round) AS rounds,
+           array_agg(d.step_no) AS last_nos, array_agg(d.base_on) AS base_ons, array_agg(d.stepped_at) AS stepped_ats
+      INTO c FROM unnest(account_ids, case_ids) u (account_id, case_id)
+      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id WHERE d.state IN ('not_started', 'running');
+    IF c.ids IS NULL THEN RETURN; END IF;
+    UPDATE billing.dunning_case d SET next_step_at = n.step_at
+      FROM billing_internal.next_steps(c.account_ids, c.ids, c.schemes, c.versions, c.rounds, c.last_nos, c.base_ons, c.stepped_ats, at) n
+     WHERE d.account_id = c.account_ids[n.n] AND d.id = c.ids[n.n] AND d.next_step_at IS DISTINCT FROM n.step_at;
+    SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases INTO over FROM unnest(c.account_ids, c.ids) u (account_id, case_id)
+      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id WHERE d.next_step_at IS NULL;
+    PERFORM billing_internal.change_cases(over.accounts, over.cases, 'exhausted', at, 'no step is left');
+    PERFORM billing_internal.write_off_invoice(i.invoice_id, at, 'dunning', NULL)
+       FROM unnest(over.accounts, over.cases) u (account_id, case_id)
+       JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id
+       JOIN billing.dunning_scheme s ON s.code = d.scheme AND s.version = d.version AND s.final_invoice = 'write_off',
+            LATERAL billing_internal.case_invoices(u.account_id, u.case_id, at) i;
+END $$;
+COMMENT ON FUNCTION billing_internal.refresh_cases(bigint[], bigint[], timestamptz) IS 'computes when cases are due next and ends those without a step';
+
+CREATE FUNCTION billing_internal.open_case(account_id bigint, invoice_id bigint, scheme text, version int, base_on date, at timestamptz, why text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result CONSTANT bigint := billing_internal.next_id(account_id);
+BEGIN
+    INSERT INTO billing.dunning_case (account_id, id, invoice_id, scheme, version, opened_at, changed_at, base_on)
+    VALUES (account_id, result, invoice_id, scheme, version, at, at, base_on);
+    PERFORM billing_internal.log_case_changes(ARRAY[account_id], ARRAY[result], ARRAY[NULL::text], at, why);
+    RETURN result;
+END $$;
+COMMENT ON FUNCTION billing_internal.open_case(bigint, bigint, text, int, date, timestamptz, text) IS 'opens a dunning case';
+
+-- The next round: its steps begin anew and count from a day.
+CREATE FUNCTION billing_internal.reopen_case(account_id bigint, case_id bigint, base_on date, at timestamptz, why text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE billing.dunning_case c SET round = c.round + 1, step_no = 0, base_on = reopen_case.base_on
+     WHERE c.account_id = reopen_case.account_id AND c.id = reopen_case.case_id;
+    PERFORM billing_internal.change_case(account_id, case_id, 'not_started', at, why),
+            billing_internal.refresh_cases(ARRAY[account_id], ARRAY[case_id], at);
+END $$;
+COMMENT ON FUNCTION billing_internal.reopen_case(bigint, bigint, date, timestamptz, text) IS 'begins the next round of a case';
+
+-- Ends what belongs to a case that is over: messages that nobody has taken yet, promises, the agency's work.
+CREATE FUNCTION billing_internal.settle_case(account_id bigint, case_id bigint, at timestamptz, paid boolean) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE billing.notification n SET status = 'canceled', finished_at = at, failure = 'the case is over'
+     WHERE n.account_id = settle_case.account_id AND n.case_id = settle_case.case_id AND n.status = 'waiting';
+    PERFORM billing_internal.end_promise(p.account_id, p.id, CASE WHEN paid THEN 'kept' ELSE 'canceled' END, at)
+       FROM billing.promise p WHERE p.account_id = settle_case.account_id AND p.case_id = settle_case.case_id AND p.state = 'open';
+    PERFORM billing_internal.change_transfer(t.account_id, t.id, CASE WHEN t.state = 'pending' THEN 'recalled' ELSE 'pending_recall' END, at)
+       FROM billing.agency_transfer t WHERE t.account_id = settle_case.account_id AND t.case_id = settle_case.case_id
+                                        AND t.state IN ('pending', 'transferred', 'accepted', 'recall_failed');
+END $$;
+COMMENT ON FUNCTION billing_internal.settle_case(bigint, bigint, timestamptz, boolean) IS 'ends the messages, promises and transfers of a case that is over';
+
+-- A promise is kept when so much has come in since it was made.
+CREATE FUNCTION billing_internal.promise_check(account_id bigint, case_id bigint, at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    promise CONSTANT bigint := (
+        SELECT p.id FROM billing.promise p JOIN billing.dunning_case c ON c.account_id = p.account_id AND c.id = p.case_id
+         WHERE p.account_id = promise_check.account_id AND p.case_id = promise_check.case_id AND p.state = 'open'
+           AND p.amount <= billing_internal.settled_since(p.account_id, c.invoice_id, p.made_at));
+BEGIN
+    IF promise IS NOT NULL THEN
+        PERFORM billing_internal.end_promise(account_id, promise, 'kept', at), billing_internal.end_pause(account_id, case_id, at, 'promise kept');
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.promise_check(bigint, bigint, timestamptz) IS 'ends an open promise of a case that has been kept';
+
+-- Called when what is settled of a document has changed.
 CREATE FUNCTION billing_internal.case_of_invoice_changed(account_id bigint, invoice_id bigint, at timestamptz) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT $$;
-COMMENT ON FUNCTION billing_internal.case_of_invoice_changed(bigint, bigint, timestamptz) IS 'called when what is settled of an invoice has changed';
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    c record;
+    to_state text;
+BEGIN
+    SELECT d.id, d.state, d.invoice_id, i.status, i.amount_paid, greatest(i.due_on, (at AT TIME ZONE a.time_zone)::date) AS again_on,
+           d.invoice_id IS NULL AND NOT EXISTS (SELECT FROM billing_internal.case_invoices(d.account_id, d.id, at)) AS all_settled
+      INTO c FROM billing.dunning_case d JOIN billing.account a ON a.account_id = d.account_id
+      JOIN billing.invoice i ON i.account_id = d.account_id AND i.id = case_of_invoice_changed.invoice_id
+     WHERE d.account_id = case_of_invoice_changed.account_id AND (d.invoice_id = i.id OR d.invoice_id IS NULL) ORDER BY d.invoice_id LIMIT 1;
+    IF c.id IS NOT NULL THEN
+        to_state := CASE WHEN c.invoice_id IS NULL THEN CASE WHEN c.all_settled THEN 'succeeded' END
+                         ELSE CASE c.status WHEN 'paid' THEN 'succeeded' WHEN 'void' THEN 'stopped' WHEN 'uncollectible' THEN 'written_off' END END;
+        IF to_state <> c.state AND NOT (c.invoice_id IS NULL AND c.state = 'written_off') THEN
+            PERFORM billing_internal.change_case(account_id, c.id, to_state, at, CASE WHEN c.status = 'paid' AND c.amount_paid = 0 THEN 'credited' ELSE c.status END),
+                    billing_internal.settle_case(account_id, c.id, at, to_state = 'succeeded');
+        ELSIF to_state IS NULL AND c.invoice_id IS NOT NULL AND c.state IN ('succeeded', 'written_off') THEN
+            PERFORM billing_internal.reopen_case(account_id, c.id, c.again_on, at, 'the invoice is open again');
+        ELSIF to_state IS NULL THEN
+            PERFORM billing_internal.promise_check(account_id, c.id, at);
+        END IF;
+    END IF;
+    PERFORM billing_internal.arrangement_of_invoice_changed(account_id, invoice_id, at);
+END $$;
+COMMENT ON FUNCTION billing_internal.case_of_invoice_changed(bigint, bigint, timestamptz) IS 'called when what is settled of a document has changed: closes its case, or opens it again';

@@ -57,8 +57,9 @@ CREATE TABLE IF NOT EXISTS billing.dunning_case ( -- the pursuit of an invoice, 
     round int NOT NULL DEFAULT 1, -- 1, and one more each time it reopened
     state text NOT NULL DEFAULT 'not_started' CONSTRAINT dunning_case_state_check CHECK (state IN ('not_started', 'running', 'paused', 'at_agency', 'exhausted', 'stopped', 'succeeded', 'written_off')), -- not started, running, paused, at agency, exhausted (all steps done), stopped (by a person), succeeded (paid), written off
     step_no int NOT NULL DEFAULT 0, -- last step done in this round
-    next_step_at timestamptz, -- when the next is due; null: none
-    stepped_at timestamptz, -- when the last was done
+    next_step_at timestamptz, -- when the run looks at it next: the next step is due, or a pause ends; null: never
+    stepped_at timestamptz, -- when the last was done, in whatever round
+    base_on date NOT NULL, -- offsets of its steps count from it: the due date, or the day it reopened
     resume_state text, -- paused: state to go back to
     pause_reason text CONSTRAINT dunning_case_pause_reason_check CHECK (pause_reason IN ('dispute', 'promise', 'arrangement', 'data_error', 'direct_debit')), -- paused: why
     paused_until timestamptz, -- paused: until then; null: until it is resumed
@@ -71,7 +72,8 @@ CREATE TABLE IF NOT EXISTS billing.dunning_case ( -- the pursuit of an invoice, 
     CONSTRAINT dunning_case_pause_check CHECK ((state = 'paused') = (pause_reason IS NOT NULL) AND (state = 'paused') = (resume_state IS NOT NULL))
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX IF NOT EXISTS dunning_case_account_idx ON billing.dunning_case (account_id) WHERE invoice_id IS NULL;
-CREATE INDEX IF NOT EXISTS dunning_case_next_idx ON billing.dunning_case (next_step_at) WHERE next_step_at IS NOT NULL;
+-- Its columns change with the state only, so steps stay heap-only updates.
+CREATE INDEX IF NOT EXISTS dunning_case_active_idx ON billing.dunning_case (account_id) WHERE state IN ('not_started', 'running', 'paused');
 
 CREATE TABLE IF NOT EXISTS billing.dunning_case_change ( -- how cases went from state to state
     account_id bigint NOT NULL, -- account
@@ -97,6 +99,9 @@ CREATE TABLE IF NOT EXISTS billing.dunning_action ( -- steps done: one per case,
     done_at timestamptz NOT NULL, -- instant for which it was done
     currency text NOT NULL, -- currency of the amount
     amount_due numeric NOT NULL, -- what was open then
+    fee numeric NOT NULL DEFAULT 0, -- costs that it charged
+    interest numeric NOT NULL DEFAULT 0, -- interest that it charged
+    fixed_sum numeric NOT NULL DEFAULT 0, -- lump sum that it charged
     done text[] NOT NULL, -- what it did
     passed_over text, -- why it did nothing, or less than the scheme says
     notification_id bigint, -- reminder

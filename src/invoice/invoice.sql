@@ -78,7 +78,8 @@ BEGIN
             billing_internal.emit_issued(account, note, coalesce(effective_at, now())),
             billing_internal.emit(account, 'invoice.voided', coalesce(effective_at, now()), invoice_id => void_invoice.invoice_id,
                                   payload => jsonb_build_object('credit_note_id', note, 'rebill', rebill)),
-            billing_internal.collection_of_invoice_changed(account, void_invoice.invoice_id, coalesce(effective_at, now()));
+            billing_internal.collection_of_invoice_changed(account, void_invoice.invoice_id, coalesce(effective_at, now())),
+            billing_internal.case_of_invoice_changed(account, void_invoice.invoice_id, coalesce(effective_at, now()));
     RETURN note;
 END $$;
 COMMENT ON FUNCTION billing_internal.void_invoice(bigint, boolean, timestamptz, text, text) IS 'body of billing.void_invoice';

@@ -54,6 +54,7 @@ BEGIN
     RETURN QUERY SELECT * FROM billing_internal.check_settlement();
     RETURN QUERY SELECT * FROM billing_internal.check_payments();
     RETURN QUERY SELECT * FROM billing_internal.check_references();
+    RETURN QUERY SELECT * FROM billing_internal.check_dunning();
     RETURN QUERY SELECT * FROM billing_internal.check_collections();
     RETURN QUERY SELECT * FROM billing_internal.check_timeline();
     RETURN QUERY SELECT * FROM billing_internal.check_events();

@@ -110,6 +110,7 @@ orders_take(const Orders *orders, MemoryContext memory)
 {
 	BillRun    *run = MemoryContextAllocZero(memory, sizeof(BillRun));
 
+	run->kind = &bill_run_kind;
 	run->id = orders->run_id;
 	run->options.at = orders->at;
 	run->options.finalize = orders->finalize;

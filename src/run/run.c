@@ -1,8 +1,8 @@
 /*
  * run.c
- *		The bill run: a procedure that commits batch by batch.
+ *		Runs over many accounts: procedures that commit batch by batch.
  *
- * It enters itself, lists the work, bills it (work.c), alone or with background
+ * It enters itself, lists the work, does it (work.c), alone or with background
  * workers (crew.c), and notes how it ended.  Inside a transaction block
  * everything happens in the caller's transaction.
  */
@@ -31,6 +31,7 @@
 #define WAIT_INTERVAL 5000
 
 PG_FUNCTION_INFO_V1(billing_bill_run);
+PG_FUNCTION_INFO_V1(billing_dunning_run);
 
 /* Enters the run and its leader. */
 static void
@@ -38,17 +39,18 @@ enter_run(BillRun *run)
 {
 	static SpiQuery enter = {
 		.text = "WITH run AS (INSERT INTO billing.run (procedure, at, entity, finalize, batch_size, status, started_at, pid, spread)"
-		" VALUES ('bill_run', $1, CASE WHEN $2 IS NOT NULL THEN billing_internal.the_entity($2) END,"
+		" VALUES ($6, $1, CASE WHEN $2 IS NOT NULL THEN billing_internal.the_entity($2) END,"
 		" $3, $4, 'running', clock_timestamp(), pg_backend_pid(), nullif($5, 0) * interval '1 second') RETURNING id)"
 		" INSERT INTO billing.run_worker (run_id, worker, pid, phase, updated_at)"
-		" SELECT id, 0, pg_backend_pid(), 'billing', clock_timestamp() FROM run RETURNING run_id",
-		.nargs = 5, .argtypes = {TIMESTAMPTZOID, TEXTOID, BOOLOID, INT4OID, INT8OID}
+		" SELECT id, 0, pg_backend_pid(), $7, clock_timestamp() FROM run RETURNING run_id",
+		.nargs = 7, .argtypes = {TIMESTAMPTZOID, TEXTOID, BOOLOID, INT4OID, INT8OID, TEXTOID, TEXTOID}
 	};
-	Datum		values[5] = {TimestampTzGetDatum(run->options.at),
+	Datum		values[7] = {TimestampTzGetDatum(run->options.at),
 		run->entity ? CStringGetTextDatum(run->entity) : (Datum) 0,
-	BoolGetDatum(run->options.finalize), Int32GetDatum(run->batch_size), Int64GetDatum(run->spread)};
+	BoolGetDatum(run->options.finalize), Int32GetDatum(run->batch_size), Int64GetDatum(run->spread),
+	CStringGetTextDatum(run->kind->procedure), CStringGetTextDatum(run->kind->phase)};
 
-	(void) query_run(&enter, values, run->entity ? NULL : " n   ", false);
+	(void) query_run(&enter, values, run->entity ? NULL : " n     ", false);
 	run->id = query_int64(0, 1, 0);
 }
 
@@ -101,7 +103,7 @@ finish_run(BillRun *run)
 	errors = query_int64(0, 1, 0);
 	if (errors > 0)
 		ereport(WARNING,
-				(errmsg("bill run " INT64_FORMAT " could not bill " INT64_FORMAT " accounts", run->id, errors),
+				(errmsg("%s " INT64_FORMAT " could not %s " INT64_FORMAT " accounts", run->kind->name, run->id, run->kind->verb, errors),
 				 errhint("See billing.run_error; they stay due.")));
 }
 
@@ -153,6 +155,28 @@ check_spread(const Interval *spread)
 	return seconds;
 }
 
+static void
+check_batch_size(int batch_size)
+{
+	if (batch_size < 1 || batch_size > MAX_BATCH_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
+				 errmsg("batch_size is %d", batch_size),
+				 errdetail("It lies between 1 and %d.", MAX_BATCH_SIZE)));
+}
+
+/* Checks the arguments of dunning_run and copies them to where they outlive commits. */
+static void
+take_dunning_arguments(FunctionCallInfo fcinfo, BillRun *run)
+{
+	run->options.at = PG_ARGISNULL(0) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(0);
+	run->options.finalize = true;
+	run->batch_size = PG_ARGISNULL(1) ? 1000 : PG_GETARG_INT32(1);
+	run->entity = PG_ARGISNULL(2) ? NULL : MemoryContextStrdup(PortalContext, text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	books_check_at(run->options.at);
+	check_batch_size(run->batch_size);
+}
+
 /* Checks the arguments of bill_run and copies them to where they outlive commits; returns workers. */
 static int
 take_arguments(FunctionCallInfo fcinfo, BillRun *run)
@@ -171,11 +195,7 @@ take_arguments(FunctionCallInfo fcinfo, BillRun *run)
 	if (workers < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT), errmsg("workers must be positive")));
-	if (run->batch_size < 1 || run->batch_size > MAX_BATCH_SIZE)
-		ereport(ERROR,
-				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
-				 errmsg("batch_size is %d", run->batch_size),
-				 errdetail("It lies between 1 and %d.", MAX_BATCH_SIZE)));
+	check_batch_size(run->batch_size);
 	if (workers > 1 && run->atomic)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -184,27 +204,32 @@ take_arguments(FunctionCallInfo fcinfo, BillRun *run)
 	return workers;
 }
 
-/*
- * billing.bill_run(at, workers, batch_size, entity, finalize, spread): commits
- * after each batch, except in a transaction block.
- */
-Datum
-billing_bill_run(PG_FUNCTION_ARGS)
+/* A run of a kind, in the context that lasts as long as its call. */
+static BillRun *
+new_run(FunctionCallInfo fcinfo, RunKind *kind)
 {
 	BillRun    *run = MemoryContextAllocZero(PortalContext, sizeof(BillRun));
-	MemoryContext old = CurrentMemoryContext;
-	int			workers;
 
+	run->kind = kind;
 	run->atomic = !(fcinfo->context && IsA(fcinfo->context, CallContext) &&
 					!castNode(CallContext, fcinfo->context)->atomic);
-	workers = take_arguments(fcinfo, run);
+	return run;
+}
+
+/* Commits after each batch, except in a transaction block. */
+static void
+run_everything(BillRun *run, int workers)
+{
+	MemoryContext old = CurrentMemoryContext;
+
 	SPI_connect_ext(run->atomic ? 0 : SPI_OPT_NONATOMIC);
 	books_become_owner(&run->scope);
 	books_check(true);
 	books_authorize(&run->scope, ACCESS_OPERATOR, 0, run->entity);
 	if (run->atomic)
 		ereport(NOTICE,
-				(errmsg("bill run in a transaction block: its documents stay or go with the transaction")));
+				(errmsg("%s in a transaction block: its %s stay or go with the transaction", run->kind->name,
+						run->kind->made)));
 	work_open(run, PortalContext);
 	if (run->entity != NULL)
 		(void) run_entity(run->context, run->entity);
@@ -219,5 +244,25 @@ billing_bill_run(PG_FUNCTION_ARGS)
 	SPI_finish();
 	MemoryContextSwitchTo(old);
 	work_close(run);
+}
+
+/* billing.bill_run(at, workers, batch_size, entity, finalize, spread) */
+Datum
+billing_bill_run(PG_FUNCTION_ARGS)
+{
+	BillRun    *run = new_run(fcinfo, &bill_run_kind);
+
+	run_everything(run, take_arguments(fcinfo, run));
+	PG_RETURN_VOID();
+}
+
+/* billing.dunning_run(at, batch_size, entity) */
+Datum
+billing_dunning_run(PG_FUNCTION_ARGS)
+{
+	BillRun    *run = new_run(fcinfo, &dunning_run_kind);
+
+	take_dunning_arguments(fcinfo, run);
+	run_everything(run, 1);
 	PG_RETURN_VOID();
 }

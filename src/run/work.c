@@ -1,6 +1,6 @@
 /*
  * work.c
- *		The work list of a bill run: listed once, claimed row by row, billed.
+ *		The work list of a run: listed once, claimed row by row, done.
  *
  * The list is table run_batch, so a killed run leaves only what it had not
  * committed, and the next one finds that by its accounts still being due.  The
@@ -49,6 +49,55 @@
  * tenths of a second.
  */
 #define BIG "s.next_ordinal > 10000"
+
+#define BILLING_FROM(range) "billing.account_state s WHERE " DUE " AND " range
+#define DUNNING_FROM(range) \
+	"billing_internal.dunning_accounts($1, $2, " range ") d (account_id)" \
+	" JOIN billing.account_state s ON s.account_id = d.account_id"
+#define BILLING_ALL BILLING_FROM("true")
+#define DUNNING_ALL DUNNING_FROM("0, 9223372036854775807")
+
+/*
+ * Lists accounts in ranges of at most $5.  A big account ends a range, so that
+ * none holds one, and is a range by itself.
+ */
+#define LIST(from) { \
+		.text = "WITH due AS (SELECT s.account_id, " BIG " AS big," \
+		" count(*) FILTER (WHERE " BIG ") OVER (ORDER BY s.account_id) AS part" \
+		" FROM " from "), cut AS (SELECT *, (row_number() OVER" \
+		" (PARTITION BY part, big ORDER BY account_id) - 1) / $5 AS n FROM due), batch AS (" \
+		"INSERT INTO billing.run_batch (run_id, batch_no, first_account_id, last_account_id, accounts)" \
+		" SELECT $4, row_number() OVER (ORDER BY big, part, n), min(account_id), max(account_id), count(*)" \
+		" FROM cut GROUP BY big, part, n RETURNING accounts)" \
+		" UPDATE billing.run SET accounts = b.accounts FROM (SELECT coalesce(sum(accounts), 0) AS accounts," \
+		" count(*) AS batches FROM batch) b WHERE id = $4 RETURNING b.accounts::bigint, b.batches", \
+		.nargs = 5, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, INT4OID} \
+	}
+
+#define LOCK(from) { \
+		.text = "SELECT count(*) FROM (SELECT FROM " from " ORDER BY s.account_id FOR NO KEY UPDATE OF s) locked", \
+		.nargs = 3, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID} \
+	}
+
+#define MEMBERS(from) { \
+		.text = "SELECT s.account_id FROM " from " ORDER BY 1", \
+		.nargs = 5, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, INT8OID} \
+	}
+
+static void bill_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result);
+static void dun_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result);
+
+RunKind		bill_run_kind = {
+	.procedure = "bill_run", .name = "bill run", .verb = "bill", .phase = "billing", .made = "documents",
+	.list = LIST(BILLING_ALL), .lock = LOCK(BILLING_ALL),
+	.members = MEMBERS(BILLING_FROM("s.account_id BETWEEN $4 AND $5")), .act = bill_them
+};
+
+RunKind		dunning_run_kind = {
+	.procedure = "dunning_run", .name = "dunning run", .verb = "dun", .phase = "dunning", .made = "steps",
+	.list = LIST(DUNNING_ALL), .lock = LOCK(DUNNING_ALL),
+	.members = MEMBERS(DUNNING_FROM("$4, $5")), .act = dun_them
+};
 
 /* Contexts and catalogue of a run, below a context that outlives its transactions. */
 void
@@ -135,32 +184,17 @@ due_arguments(const BillRun *run, Datum *values, char *nulls)
 	nulls[1] = run->entity ? ' ' : 'n';
 }
 
-/*
- * Lists the accounts that have work, in ranges of at most batch_size.  A big
- * account ends a range, so that none holds one, and is a range by itself.
- */
+/* Lists the accounts that have work. */
 void
 work_list(BillRun *run)
 {
-	static SpiQuery list = {
-		.text = "WITH due AS (SELECT s.account_id, " BIG " AS big,"
-		" count(*) FILTER (WHERE " BIG ") OVER (ORDER BY s.account_id) AS part"
-		" FROM billing.account_state s WHERE " DUE "), cut AS (SELECT *, (row_number() OVER"
-		" (PARTITION BY part, big ORDER BY account_id) - 1) / $5 AS n FROM due), batch AS ("
-		"INSERT INTO billing.run_batch (run_id, batch_no, first_account_id, last_account_id, accounts)"
-		" SELECT $4, row_number() OVER (ORDER BY big, part, n), min(account_id), max(account_id), count(*)"
-		" FROM cut GROUP BY big, part, n RETURNING accounts)"
-		" UPDATE billing.run SET accounts = b.accounts FROM (SELECT coalesce(sum(accounts), 0) AS accounts,"
-		" count(*) AS batches FROM batch) b WHERE id = $4 RETURNING b.accounts::bigint, b.batches",
-		.nargs = 5, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, INT4OID}
-	};
 	Datum		values[5];
 	char		nulls[6] = "     ";
 
 	due_arguments(run, values, nulls);
 	values[3] = Int64GetDatum(run->id);
 	values[4] = Int32GetDatum(run->batch_size);
-	(void) query_run(&list, values, nulls, false);
+	(void) query_run(&run->kind->list, values, nulls, false);
 	run->total = query_int64(0, 1, 0);
 	run->batches = (int) query_int64(0, 2, 0);
 }
@@ -173,17 +207,27 @@ work_list(BillRun *run)
 void
 work_lock_everything(BillRun *run)
 {
-	static SpiQuery lock = {
-		.text = "SELECT count(*) FROM (SELECT FROM billing.account_state s WHERE " DUE
-		" ORDER BY s.account_id FOR NO KEY UPDATE) locked",
-		.nargs = 3, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID}
-	};
 	Datum		values[3];
 	char		nulls[4] = "   ";
 
 	due_arguments(run, values, nulls);
-	(void) query_run(&lock, values, nulls, false);
+	(void) query_run(&run->kind->lock, values, nulls, false);
 	run->locked = true;
+}
+
+/* The elements of an array of ids; returns how many. */
+static int
+int64_of_array(Datum array, int64 **ids)
+{
+	Datum	   *elements;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(array), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements,
+					  NULL, &count);
+	*ids = palloc(sizeof(int64) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+		(*ids)[i] = DatumGetInt64(elements[i]);
+	return count;
 }
 
 /* Accounts of a batch that were left out, in the batch's context. */
@@ -206,8 +250,33 @@ leave_out(LeftOut *left_out, const BillResult *result)
 	left_out->count = total;
 }
 
+static void
+bill_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result)
+{
+	BillOptions options = run->options;
+
+	options.wait = wait;
+	bill_accounts(run->context, ids, count, &options, result);
+}
+
+/* The dunning of accounts is one call; what it leaves out is copied to the caller's context. */
+static void
+dun_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result)
+{
+	static SpiQuery query = {
+		.text = "SELECT d.steps::bigint, d.left_out FROM billing_internal.dun_accounts($1, $2, $3) d",
+		.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
+	};
+	Datum		values[3] = {array_of_int64(ids, count), TimestampTzGetDatum(run->options.at), BoolGetDatum(wait)};
+
+	(void) query_run(&query, values, NULL, false);
+	result->ninvoices = (int) query_int64(0, 1, 0);
+	result->nskipped = int64_of_array(query_value(0, 2), &result->skipped);
+	result->accounts = count - result->nskipped;
+}
+
 /*
- * Bills accounts in a subtransaction; those that others hold are left out, or,
+ * Does what is due of accounts in a subtransaction; those that others hold are left out, or,
  * where left_out is NULL, waited for.  True when it worked; else everything
  * they did is undone and *error is what went wrong.
  */
@@ -216,11 +285,10 @@ try_accounts(BillRun *run, int64 *ids, int count, LeftOut *left_out, ErrorData *
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	BillOptions options = run->options;
 	BillResult	result = {0};
+	bool		wait = left_out == NULL;
 	volatile bool worked = false;
 
-	options.wait = left_out == NULL;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -228,9 +296,9 @@ try_accounts(BillRun *run, int64 *ids, int count, LeftOut *left_out, ErrorData *
 		/* A connection of its own, so that an error also forgets published rows. */
 		SPI_connect();
 		MemoryContextSwitchTo(context);
-		for (int i = 0; options.wait && i < count; i++)
+		for (int i = 0; wait && i < count; i++)
 			account_lock(ids[i]);
-		bill_accounts(run->context, ids, count, &options, &result);
+		run->kind->act(run, ids, count, wait, &result);
 		SPI_finish();
 		ReleaseCurrentSubTransaction();
 		worked = true;
@@ -256,7 +324,7 @@ try_accounts(BillRun *run, int64 *ids, int count, LeftOut *left_out, ErrorData *
 	return worked;
 }
 
-/* Bills accounts; parks those that cannot be billed. */
+/* Does what is due of accounts; parks those of which it cannot be done. */
 static void
 bill_range(BillRun *run, int64 *ids, int count, LeftOut *left_out)
 {
@@ -307,8 +375,8 @@ work_report(BillRun *run, const char *phase)
 	run->last_notice = now;
 	(void) query_run1(&sum, false, Int64GetDatum(run->id));
 	ereport(NOTICE,
-			(errmsg("bill run " INT64_FORMAT ": " INT64_FORMAT " of " INT64_FORMAT " accounts, " INT64_FORMAT " documents",
-					run->id, query_int64(0, 1, 0), run->total, query_int64(0, 2, 0))));
+			(errmsg("%s " INT64_FORMAT ": " INT64_FORMAT " of " INT64_FORMAT " accounts, " INT64_FORMAT " %s",
+					run->kind->name, run->id, query_int64(0, 1, 0), run->total, query_int64(0, 2, 0), run->kind->made)));
 }
 
 /*
@@ -351,11 +419,6 @@ hold(const BillRun *run, int batch_no, const LeftOut *left_out)
 static int
 members(const BillRun *run, int64 first, int64 last, int64 **ids)
 {
-	static SpiQuery query = {
-		.text = "SELECT s.account_id FROM billing.account_state s WHERE " DUE
-		" AND s.account_id BETWEEN $4 AND $5 ORDER BY 1",
-		.nargs = 5, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, INT8OID}
-	};
 	Datum		values[5];
 	char		nulls[6] = "     ";
 	int			count;
@@ -363,7 +426,7 @@ members(const BillRun *run, int64 first, int64 last, int64 **ids)
 	due_arguments(run, values, nulls);
 	values[3] = Int64GetDatum(first);
 	values[4] = Int64GetDatum(last);
-	count = (int) query_run(&query, values, nulls, false);
+	count = (int) query_run(&run->kind->members, values, nulls, false);
 	*ids = palloc(sizeof(int64) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 		(*ids)[i] = query_int64(i, 1, 0);
@@ -392,7 +455,7 @@ bill_next(BillRun *run, int *after)
 		bill_range(run, ids, count, &left_out);
 	if (left_out.count > 0)
 		hold(run, *after, &left_out);
-	work_report(run, "billing");
+	work_report(run, run->kind->phase);
 	return true;
 }
 
@@ -400,18 +463,12 @@ bill_next(BillRun *run, int *after)
 static bool
 sweep_next(BillRun *run)
 {
-	ArrayType  *array;
-	Datum	   *elements;
 	int64	   *ids;
 	int			count;
 
 	if (!claim(run, "held", 0))
 		return false;
-	array = DatumGetArrayTypeP(query_value(0, 4));
-	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, NULL, &count);
-	ids = palloc(sizeof(int64) * count);
-	for (int i = 0; i < count; i++)
-		ids[i] = DatumGetInt64(elements[i]);
+	count = int64_of_array(query_value(0, 4), &ids);
 	SPI_freetuptable(SPI_tuptable);
 	bill_range(run, ids, count, NULL);
 	work_report(run, "sweeping");

@@ -1,16 +1,34 @@
 /*
  * work.h
- *		The work list of a bill run, shared by its processes.
+ *		The work list of a run, shared by its processes; and the kinds of runs.
  */
 #ifndef BILLING_RUN_WORK_H
 #define BILLING_RUN_WORK_H
 
 #include "lib/gate.h"
+#include "lib/spi.h"
 #include "run/bill.h"
+
+struct BillRun;
+
+/* What differs between runs: which accounts have work ($1 at, $2 entity, $3 spread), and what is done with them. */
+typedef struct RunKind
+{
+	const char *procedure;
+	const char *name;			/* in messages */
+	const char *verb;			/* likewise: what it could not do to accounts */
+	const char *phase;			/* of table run_worker */
+	const char *made;			/* what it counts */
+	SpiQuery	list;			/* enters the ranges */
+	SpiQuery	lock;			/* locks all that have work */
+	SpiQuery	members;		/* those of a range */
+	void		(*act) (struct BillRun *run, int64 *ids, int count, bool wait, BillResult *result);
+} RunKind;
 
 /* One process of a run. */
 typedef struct BillRun
 {
+	RunKind    *kind;
 	BillOptions options;
 	const char *entity;			/* NULL: all */
 	int64		spread;			/* seconds over which what is due is spread; 0: all at once */
@@ -30,6 +48,9 @@ typedef struct BillRun
 	int64		errors;
 	TimestampTz last_notice;
 } BillRun;
+
+extern RunKind bill_run_kind;
+extern RunKind dunning_run_kind;
 
 extern void work_open(BillRun *run, MemoryContext memory);
 extern void work_close(BillRun *run);

@@ -84,7 +84,8 @@ is(join(' ', grep { !$known{$_} } split /\n/, $node->safe_psql('story', q{
 	SELECT attrelid::regclass || '.' || attname FROM pg_attribute
 	 WHERE attrelid IN ('billing.invoice_header'::regclass, 'billing.invoice_line'::regclass, 'billing.invoice_tax'::regclass)
 	   AND attnum > 0 AND NOT attisdropped ORDER BY attrelid::regclass::text, attnum}) =~ s/billing\.//gr),
-	'invoice_header.status invoice_header.amount_paid invoice_header.amount_credited invoice_header.finalize_after',
+	'invoice_header.status invoice_header.amount_paid invoice_header.amount_credited invoice_header.finalize_after'
+	  . ' invoice_header.external_number invoice_header.external_issued_on',
 	'every other column is covered');
 
 # Documents of many kinds, made and proved under settings that print dates and numbers otherwise

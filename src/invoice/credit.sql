@@ -91,23 +91,46 @@ $$;
 COMMENT ON FUNCTION billing_internal.spread_credit(bigint, bigint, text[], numeric[], boolean[], numeric[]) IS
     'spreads bases of groups over their lines in proportion to what is left of them';
 
--- Net amounts that make a gross amount; the next one where none makes it, so that notes never sum to more than the invoice.
+-- What an invoice can still be credited in all.  Where only notes of this invoice alone gave back, that is its total
+-- less theirs to the last minor unit, which may be one more than the lines make.
+CREATE FUNCTION billing_internal.creditable_total(account_id bigint, invoice_id bigint) RETURNS numeric
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT greatest(CASE WHEN NOT EXISTS (SELECT FROM billing_internal.creditable_groups($1, $2)) THEN 0
+           WHEN EXISTS (
+               SELECT FROM billing.invoice_line c JOIN billing.invoice_header o ON o.account_id = c.account_id AND o.id = c.invoice_id
+                WHERE c.account_id = $1 AND c.corrects_invoice_id = $2 AND o.status NOT IN ('draft', 'void')
+                  AND (o.kind = 'invoice' AND c.amount < 0 OR o.kind = 'credit_note' AND o.credits_invoice_id IS DISTINCT FROM $2))
+           THEN least(r.rest, (SELECT coalesce(sum(t.net + t.tax + t.rounding), 0)
+                                 FROM (SELECT array_agg(c.line_no) AS line_nos, array_agg(c.base_left) AS bases FROM billing_internal.creditable_lines($1, $2) c WHERE c.base_left <> 0) l,
+                                      billing_internal.credit_taxes($1, $2, l.line_nos, l.bases) t))
+           ELSE r.rest END, 0)
+      FROM billing.invoice_header h,
+           LATERAL (SELECT h.total + h.rounding_amount - coalesce(sum(n.total + n.rounding_amount), 0) AS rest FROM billing.invoice_header n
+                     WHERE n.account_id = $1 AND n.credits_invoice_id = $2 AND n.kind = 'credit_note' AND n.status <> 'draft') r
+     WHERE h.account_id = $1 AND h.id = $2
+$$;
+COMMENT ON FUNCTION billing_internal.creditable_total(bigint, bigint) IS 'what an invoice can still be credited, with tax';
+
+-- The net amount that makes a gross amount; the next one where none makes it, so that notes never sum to more than the
+-- invoice.  A unit stays for the last note, which takes what rounding misses.
 CREATE FUNCTION billing_internal.base_of_gross(gross numeric, limit_base numeric, rate numeric, currency text) RETURNS numeric
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT least($2, b.base + CASE WHEN b.base + billing.round_amount(b.base * $3 / 100, $4) < $1 THEN u.unit ELSE 0 END)
+    SELECT least(greatest($2 - u.unit, u.unit), $2, b.base + CASE WHEN b.base + billing.round_amount(b.base * $3 / 100, $4) < $1 THEN u.unit ELSE 0 END)
       FROM billing.round_amount($1 * 100 / (100 + $3), $4) b (base), LATERAL (SELECT power(10::numeric, - scale(b.base)) AS unit) u
 $$;
-COMMENT ON FUNCTION billing_internal.base_of_gross(numeric, numeric, numeric, text) IS 'the least net amount that with its tax makes at least a gross amount';
+COMMENT ON FUNCTION billing_internal.base_of_gross(numeric, numeric, numeric, text) IS 'the least net amount that with its tax makes at least a gross amount, but not all';
 
 CREATE FUNCTION billing_internal.credit_by_amount(account_id bigint, invoice_id bigint, amount numeric, currency text)
     RETURNS TABLE (line_no int, amount_credited numeric) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.line_no, s.amount
       FROM (SELECT array_agg(g.category) AS categories, array_agg(g.rate) AS rates, array_agg(g.inclusive) AS inclusives,
                    array_agg(g.base) AS bases, array_agg(g.gross) AS grosses FROM billing_internal.creditable_groups($1, $2) g) a,
-           LATERAL (SELECT array_agg(CASE WHEN $3 >= t.total THEN u.base WHEN u.inclusive THEN u.part
+           LATERAL (SELECT sum(g) AS gross, $3 >= billing_internal.creditable_total($1, $2) AND NOT EXISTS (
+                           SELECT FROM billing_internal.creditable_lines($1, $2) c GROUP BY c.category, c.rate, c.inclusive HAVING sum(c.base_left) < 0) AS whole
+                      FROM unnest(a.grosses) g) t,
+           LATERAL (SELECT array_agg(CASE WHEN t.whole THEN u.base WHEN u.inclusive THEN u.part
                                           ELSE billing_internal.base_of_gross(u.part, u.base, u.rate, $4) END ORDER BY u.n) AS bases
-                      FROM (SELECT sum(g) AS total FROM unnest(a.grosses) g) t,
-                           unnest(a.rates, a.inclusives, a.bases, billing_internal.split_amount(least($3, t.total), a.grosses, $4)) WITH ORDINALITY u (rate, inclusive, base, part, n)) b,
+                      FROM unnest(a.rates, a.inclusives, a.bases, billing_internal.split_amount(least($3, t.gross), a.grosses, $4)) WITH ORDINALITY u (rate, inclusive, base, part, n)) b,
            billing_internal.spread_credit($1, $2, a.categories, a.rates, a.inclusives, b.bases) s
 $$;
 COMMENT ON FUNCTION billing_internal.credit_by_amount(bigint, bigint, numeric, text) IS
@@ -140,22 +163,3 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION billing_internal.credit_by_line(bigint, bigint, jsonb, text) IS 'amounts of named lines';
-
--- What an invoice can still be credited in all.  Where only notes of this invoice alone gave back, that is its total
--- less theirs to the last minor unit, which may be one more than the lines make.
-CREATE FUNCTION billing_internal.creditable_total(account_id bigint, invoice_id bigint) RETURNS numeric
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT greatest(CASE WHEN EXISTS (
-               SELECT FROM billing.invoice_line c JOIN billing.invoice_header o ON o.account_id = c.account_id AND o.id = c.invoice_id
-                WHERE c.account_id = $1 AND c.corrects_invoice_id = $2 AND o.status NOT IN ('draft', 'void')
-                  AND (o.kind = 'invoice' AND c.amount < 0 OR o.kind = 'credit_note' AND o.credits_invoice_id IS DISTINCT FROM $2))
-           THEN least(r.rest, (SELECT coalesce(sum(t.net + t.tax + t.rounding), 0)
-                                 FROM (SELECT array_agg(c.line_no) AS line_nos, array_agg(c.base_left) AS bases FROM billing_internal.creditable_lines($1, $2) c WHERE c.base_left <> 0) l,
-                                      billing_internal.credit_taxes($1, $2, l.line_nos, l.bases) t))
-           ELSE r.rest END, 0)
-      FROM billing.invoice_header h,
-           LATERAL (SELECT h.total + h.rounding_amount - coalesce(sum(n.total + n.rounding_amount), 0) AS rest FROM billing.invoice_header n
-                     WHERE n.account_id = $1 AND n.credits_invoice_id = $2 AND n.kind = 'credit_note' AND n.status <> 'draft') r
-     WHERE h.account_id = $1 AND h.id = $2
-$$;
-COMMENT ON FUNCTION billing_internal.creditable_total(bigint, bigint) IS 'what an invoice can still be credited, with tax';

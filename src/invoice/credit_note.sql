@@ -93,6 +93,8 @@ BEGIN
     IF amount > total OR amount = 0 OR amount IS NULL THEN
         PERFORM billing_internal.fail('amount_exceeded', format('%s %s is more than what can still be credited of %s %s', coalesce(amount, 0), h.currency, h.kind, h.id),
                                       format('%s can be credited.', total));
+    ELSIF rest_follows AND amount < total THEN
+        PERFORM billing_internal.fail('invalid_amount', format('what is left of %s %s cannot be divided so', h.kind, h.id), format('%s %s is left.', total, h.currency));
     END IF;
     INSERT INTO billing.invoice_header (account_id, id, kind, status, entity, series, currency, tax_scope, billing_group, billed_at,
         period_start, period_end, net_total, tax_total, total, rounding_amount, payment_terms_days,

@@ -147,6 +147,16 @@ SELECT is_empty($$SELECT i.id FROM billing.invoice i LEFT JOIN billing.event e O
                   WHERE (e.payload->>'number') IS DISTINCT FROM i.number$$, 'every number is told as it is');
 SELECT is((SELECT count(DISTINCT e.xid) FROM billing.event e WHERE e.account_id BETWEEN :first AND :last AND e.type = 'invoice.finalized'), 3::bigint, 'in the transaction of each batch');
 
+-- A call that is repeated with its key, a preview and an error tell nothing.
+SELECT billing.create_account('Hal', entity => 'acme', idempotency_key => 'hal') AS hal \gset
+SELECT billing.create_account('Hal', entity => 'acme', idempotency_key => 'hal') \g /dev/null
+SELECT billing.create_subscription(:hal, 'team', start_at => '2100-01-01', idempotency_key => 'sub') AS sub_hal \gset
+SELECT billing.create_subscription(:hal, 'team', start_at => '2100-01-01', idempotency_key => 'sub') \g /dev/null
+SELECT FROM billing.preview(:hal, '2100-03-01') \g /dev/null
+SELECT FROM billing.preview_change(:sub_hal, '{"verb": "cancel_subscription"}') \g /dev/null
+SELECT throws_ok(format('SELECT billing.resume_subscription(%s)', :sub_hal), 'LB303', NULL, 'an error');
+SELECT is(pg_temp.types(:hal), 'account.created, subscription.created', 'once each');
+
 -- What is rolled back was never told, also in part.
 SELECT pg_temp.counter(:ann) AS n \gset
 BEGIN;

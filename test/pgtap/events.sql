@@ -153,7 +153,7 @@ SELECT billing.create_account('Hal', entity => 'acme', idempotency_key => 'hal')
 SELECT billing.create_subscription(:hal, 'team', start_at => '2100-01-01', idempotency_key => 'sub') AS sub_hal \gset
 SELECT billing.create_subscription(:hal, 'team', start_at => '2100-01-01', idempotency_key => 'sub') \g /dev/null
 SELECT FROM billing.preview(:hal, '2100-03-01') \g /dev/null
-SELECT FROM billing.preview_change(:sub_hal, '{"verb": "cancel_subscription"}') \g /dev/null
+SELECT FROM billing.preview_change(:sub_hal, '{"verb": "cancel_subscription", "effective_at": "2100-02-01 00:00+00"}') \g /dev/null
 SELECT throws_ok(format('SELECT billing.resume_subscription(%s)', :sub_hal), 'LB303', NULL, 'an error');
 SELECT is(pg_temp.types(:hal), 'account.created, subscription.created', 'once each');
 

@@ -27,14 +27,15 @@
 static void
 lock_accounts(AccountBatch *batch, int64 *ids, int count, const BillOptions *options)
 {
-#define LOCK_TEXT "SELECT account_id, next_ordinal, billed_through, recompute_from FROM billing.account_state" \
-	" WHERE account_id = ANY ($1) AND (next_due <= $2 OR recompute_from IS NOT NULL OR $3)" \
-	" ORDER BY account_id FOR NO KEY UPDATE"
-	static SpiQuery wait = {.text = LOCK_TEXT, .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}};
-	static SpiQuery skip = {
-		.text = LOCK_TEXT " SKIP LOCKED", .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
-	};
-	Datum		values[3] = {array_of_int64(ids, count), TimestampTzGetDatum(options->at),
+#define LOCK_TEXT(locked) "SELECT x.* FROM unnest($1, $2) r (low, high), LATERAL (" \
+	"SELECT s.account_id, s.next_ordinal, s.billed_through, s.recompute_from FROM billing.account_state s" \
+	" WHERE s.account_id BETWEEN r.low AND r.high AND (s.next_due <= $3 OR s.recompute_from IS NOT NULL OR $4)" \
+	" ORDER BY s.account_id FOR NO KEY UPDATE " locked ") x ORDER BY x.account_id"
+#define LOCK_TYPES .nargs = 4, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
+	static SpiQuery wait = {.text = LOCK_TEXT(""), LOCK_TYPES};
+	static SpiQuery skip = {.text = LOCK_TEXT("SKIP LOCKED"), LOCK_TYPES};
+	AccountRanges ranges = account_ranges(ids, count);
+	Datum		values[4] = {ranges.lows, ranges.highs, TimestampTzGetDatum(options->at),
 	BoolGetDatum(options->only_invoice != 0 || options->on_demand)};
 
 	(void) query_run(options->wait ? &wait : &skip, values, NULL, false);
@@ -183,26 +184,28 @@ array_of_instants(const TimestampTz *values, int count)
 }
 
 /*
- * Remembers what was billed and when the next is due.  From arrays: joined to
- * a batch's named rows, which the planner knows to be a thousand, a table of
- * some ten thousand accounts would be read whole for every batch.
+ * Remembers what was billed and when the next is due.  By ranges of accounts,
+ * whose values stand side by side in the arrays: joined to a row for each
+ * account, they would be looked up one by one, or a table of some ten thousand
+ * be read whole for every batch.
  */
 static void
 store_states(const AccountBatch *batch)
 {
+#define OF_ACCOUNT "[r.place + s.account_id - r.low]"
 	static SpiQuery update = {
-		.text = "UPDATE billing.account_state s SET next_ordinal = n.next_ordinal, billed_through = n.billed_through,"
-		" recompute_from = nullif(n.recompute_from, 'infinity'), next_due = nullif(n.next_due, 'infinity')"
-		" FROM unnest($1, $2, $3, $4, $5) n (account_id, next_ordinal, billed_through, recompute_from, next_due)"
-		" WHERE s.account_id = n.account_id",
-		.nargs = 5,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
+		.text = "UPDATE billing.account_state s SET next_ordinal = ($4)" OF_ACCOUNT ", billed_through = ($5)" OF_ACCOUNT ","
+		" recompute_from = nullif(($6)" OF_ACCOUNT ", 'infinity'), next_due = nullif(($7)" OF_ACCOUNT ", 'infinity')"
+		" FROM unnest($1, $2, $3) r (low, high, place) WHERE s.account_id BETWEEN r.low AND r.high",
+		.nargs = 7,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+		TIMESTAMPTZARRAYOID}
 	};
 	int64	   *ordinal = palloc(sizeof(int64) * batch->count);
 	TimestampTz *through = palloc(sizeof(TimestampTz) * batch->count);
 	TimestampTz *recompute = palloc(sizeof(TimestampTz) * batch->count);
 	TimestampTz *due = palloc(sizeof(TimestampTz) * batch->count);
-	Datum		values[5];
+	Datum		values[7] = {batch->ranges.lows, batch->ranges.highs, batch->ranges.places};
 
 	for (int i = 0; i < batch->count; i++)
 	{
@@ -213,11 +216,10 @@ store_states(const AccountBatch *batch)
 		recompute[i] = still_to_compare(account);
 		due[i] = next_due(account);
 	}
-	values[0] = batch->id_array;
-	values[1] = array_of_int64(ordinal, batch->count);
-	values[2] = array_of_instants(through, batch->count);
-	values[3] = array_of_instants(recompute, batch->count);
-	values[4] = array_of_instants(due, batch->count);
+	values[3] = array_of_int64(ordinal, batch->count);
+	values[4] = array_of_instants(through, batch->count);
+	values[5] = array_of_instants(recompute, batch->count);
+	values[6] = array_of_instants(due, batch->count);
 	(void) query_run(&update, values, NULL, false);
 }
 

@@ -43,22 +43,29 @@ batch_find(AccountBatch *batch, int64 account_id)
 	elog(ERROR, "account " INT64_FORMAT " is not in the batch", account_id);
 }
 
-/* Takes down the ranges of consecutive ids in the batch. */
-static void
-note_ranges(AccountBatch *batch)
+/* The ranges of consecutive ids among ascending ones, as bigint[] of lows, highs and their places (from 1). */
+AccountRanges
+account_ranges(const int64 *ids, int count)
 {
-	int64	   *lows = palloc(sizeof(int64) * Max(batch->count, 1));
-	int64	   *highs = palloc(sizeof(int64) * Max(batch->count, 1));
-	int			count = 0;
+	int64	   *lows = palloc(sizeof(int64) * Max(count, 1));
+	int64	   *highs = palloc(sizeof(int64) * Max(count, 1));
+	int64	   *places = palloc(sizeof(int64) * Max(count, 1));
+	int			nranges = 0;
 
-	for (int i = 0; i < batch->count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		if (count == 0 || batch->ids[i] != highs[count - 1] + 1)
-			lows[count++] = batch->ids[i];
-		highs[count - 1] = batch->ids[i];
+		if (nranges == 0 || ids[i] != highs[nranges - 1] + 1)
+		{
+			places[nranges] = i + 1;
+			lows[nranges++] = ids[i];
+		}
+		highs[nranges - 1] = ids[i];
 	}
-	batch->lows = array_of_int64(lows, count);
-	batch->highs = array_of_int64(highs, count);
+	return (AccountRanges)
+	{
+		.lows = array_of_int64(lows, nranges), .highs = array_of_int64(highs, nranges),
+			.places = array_of_int64(places, nranges)
+	};
 }
 
 /*
@@ -83,7 +90,7 @@ batch_accept_states(AccountBatch *batch)
 	}
 	batch->id_array = array_of_int64(batch->ids, batch->count);
 	SPI_freetuptable(SPI_tuptable);
-	note_ranges(batch);
+	batch->ranges = account_ranges(batch->ids, batch->count);
 }
 
 /* Columns of the query in load_terms. */
@@ -161,7 +168,7 @@ load_terms(AccountBatch *batch, RunContext *run)
 		" LEFT JOIN billing.series s ON s.code = coalesce(x.invoice_series, e.invoice_series)",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
 	};
-	Datum		ranges[2] = {batch->lows, batch->highs};
+	Datum		ranges[2] = {batch->ranges.lows, batch->ranges.highs};
 	int			count = (int) query_run(&query, ranges, NULL, run->read_only);
 
 	for (int i = 0; i < count; i++)

@@ -137,16 +137,17 @@ due_arguments(const BillRun *run, Datum *values, char *nulls)
 
 /*
  * Lists the accounts that have work, in ranges of at most batch_size.  A big
- * account ends a range, so that none holds one, and is a range by itself.
+ * account ends a range, so that none holds one, and is a range by itself.  All
+ * is counted in one order, the accounts', as sorting is what is dear here.
  */
 void
 work_list(BillRun *run)
 {
 	static SpiQuery list = {
-		.text = "WITH due AS (SELECT s.account_id, " BIG " AS big,"
-		" count(*) FILTER (WHERE " BIG ") OVER (ORDER BY s.account_id) AS part"
-		" FROM billing.account_state s WHERE " DUE "), cut AS (SELECT *, (row_number() OVER"
-		" (PARTITION BY part, big ORDER BY account_id) - 1) / $5 AS n FROM due), batch AS ("
+		.text = "WITH due AS (SELECT s.account_id, " BIG " AS big, row_number() OVER (ORDER BY s.account_id) AS no"
+		" FROM billing.account_state s WHERE " DUE "), parted AS (SELECT *, coalesce(max(no) FILTER (WHERE big)"
+		" OVER (ORDER BY account_id ROWS UNBOUNDED PRECEDING), 0) AS part FROM due), cut AS ("
+		"SELECT *, CASE WHEN big THEN 0 ELSE (no - part - 1) / $5 END AS n FROM parted), batch AS ("
 		"INSERT INTO billing.run_batch (run_id, batch_no, first_account_id, last_account_id, accounts)"
 		" SELECT $4, row_number() OVER (ORDER BY big, part, n), min(account_id), max(account_id), count(*)"
 		" FROM cut GROUP BY big, part, n RETURNING accounts)"

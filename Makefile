@@ -95,9 +95,9 @@ endif
 # File of the real subscribers that one test bills.
 TELCO_CSV ?= $(HERE)/../shared/data/telco.csv
 
-SELF_CONTAINED = test test-long demo demo-psql bench
+SELF_CONTAINED = test test-long demo demo-psql bench doc
 
-.PHONY: $(SELF_CONTAINED) $(addprefix prepared-,$(SELF_CONTAINED)) help format check-format
+.PHONY: $(SELF_CONTAINED) $(addprefix prepared-,$(SELF_CONTAINED)) html help format check-format
 
 $(SELF_CONTAINED):
 	@exec env PG_CONFIG='$(PG_CONFIG)' PG_CONFIG_ORIGIN='$(origin PG_CONFIG)' NO_INSTALL='$(NO_INSTALL)' \
@@ -109,6 +109,11 @@ $(addprefix prepared-,$(SELF_CONTAINED)):
 		KINDS='$(KINDS)' ONLY='$(ONLY)' MAKE='$(MAKE)' \
 		sh $(HERE)/test/bin/sandbox.sh $(@:prepared-%=%)
 
+# Pages as HTML; no server is needed.
+html:
+	@exec env PG_CONFIG='$(PG_CONFIG)' NO_INSTALL='$(NO_INSTALL)' sh $(HERE)/test/bin/prepare.sh $@
+	@exec sh $(HERE)/doc/bin/html.sh $(HERE)/build/html
+
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p; s/^#: //p' $(SOURCE)/Makefile
 
@@ -116,6 +121,8 @@ help:
 #: make demo                  three months of a small internet provider
 #: make demo-psql             the same, then psql on it
 #: make bench                 benchmarks, ratios measured in one run
+#: make doc                   the reference and the pictures of doc/ anew, from the catalog and the source
+#: make html                  all pages as HTML in build/html
 #: make format                pgindent's format for the C files;  make check-format only tells
 #:   PG_CONFIG=...            the server to build for and to test with (14 to 18)
 #:   NO_INSTALL=1             install no package

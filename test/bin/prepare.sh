@@ -35,12 +35,20 @@ is_debian_server() {
 
 # Words: what is missing and cannot be done without.
 needed() {
+	case $target in
+		html) have pandoc || echo pandoc; return ;;
+		doc) have dot || echo 'dot (graphviz)' ;;
+	esac
 	has_compiler || echo 'a C compiler'
 	has_server || echo 'a PostgreSQL server'
 	has_headers || echo "its headers (postgres.h)"
 }
 
 needed_packages() {
+	case $target in
+		html) have pandoc || echo pandoc; return ;;
+		doc) have dot || echo graphviz ;;
+	esac
 	has_compiler || echo gcc libc6-dev
 	[ -x "/usr/lib/postgresql/$major/bin/postgres" ] || has_server || echo "postgresql-$major"
 	has_headers || echo "postgresql-server-dev-$major"

@@ -5,6 +5,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use Billing;
+use Copies;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -36,67 +37,6 @@ cmp_ok($node->safe_psql('books', q{SELECT count(*) FROM billing.invoice WHERE st
 cmp_ok($node->safe_psql('books', q{SELECT count(*) FROM billing.invoice WHERE kind = 'credit_note'}), '>', 0, 'and credit notes');
 sound_books($node, 'books', 'the books are sound');
 
-# Everything in or about the schema, as text.
-my %catalog = (
-	columns => q{SELECT attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull, attidentity, pg_get_expr(adbin, adrelid)
-		FROM pg_attribute a LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-		WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'billing'::regnamespace) AND attnum > 0},
-	indexes => q{SELECT indexdef FROM pg_indexes WHERE schemaname = 'billing'},
-	constraints => q{SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'billing'::regnamespace},
-	triggers => q{SELECT tgenabled, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid
-		WHERE relnamespace = 'billing'::regnamespace AND NOT tgisinternal},
-	views => q{SELECT viewname, viewowner, definition FROM pg_views WHERE schemaname = 'billing'},
-	policies => q{SELECT tablename, policyname, roles, qual FROM pg_policies WHERE schemaname = 'billing'},
-	relations => q{SELECT relname, relkind, relowner::regrole, reloptions, relrowsecurity, (SELECT array_agg(x::text ORDER BY x::text) FROM unnest(relacl) x)
-		FROM pg_class WHERE relnamespace = 'billing'::regnamespace},
-	column_privileges => q{SELECT attrelid::regclass, attname, attacl FROM pg_attribute
-		WHERE attacl IS NOT NULL AND attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'billing'::regnamespace)},
-	routines => q{SELECT oid::regprocedure, (SELECT array_agg(x::text ORDER BY x::text) FROM unnest(proacl) x)
-		FROM pg_proc WHERE pronamespace IN ('billing'::regnamespace, 'billing_internal'::regnamespace)},
-	schemas => q{SELECT nspname, nspowner::regrole, (SELECT array_agg(x::text ORDER BY x::text) FROM unnest(nspacl) x)
-		FROM pg_namespace WHERE nspname LIKE 'billing%'},
-	members => q{SELECT pg_describe_object(classid, objid, 0) FROM pg_depend
-		WHERE deptype = 'e' AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'billing')},
-	comments => q{SELECT objoid::regclass, objsubid, description FROM pg_description
-		WHERE classoid = 'pg_class'::regclass AND objoid IN (SELECT oid FROM pg_class WHERE relnamespace = 'billing'::regnamespace)},
-	sequences => q{SELECT sequencename, start_value, increment_by, max_value, last_value FROM pg_sequences WHERE schemaname = 'billing'});
-
-sub sorted_rows
-{
-	my ($node, $db, $query) = @_;
-
-	return $node->safe_psql($db, "SELECT x::text COLLATE \"C\" FROM ($query) x ORDER BY 1");
-}
-
-# The catalog's view of the books, and the rows of every table; all must be the same in a copy.
-sub books_of
-{
-	my ($node, $db) = @_;
-	my %books = map { $_ => sorted_rows($node, $db, $catalog{$_}) } keys %catalog;
-
-	for my $table (split /\n/, $node->safe_psql($db, q{SELECT relname FROM pg_class
-			WHERE relnamespace = 'billing'::regnamespace AND relkind IN ('r', 'p')}))
-	{
-		$books{"rows of $table"} = sorted_rows($node, $db, "SELECT * FROM billing.$table");
-	}
-	return \%books;
-}
-
-sub same_books
-{
-	my ($node, $db, $expected, $name) = @_;
-	my $found = books_of($node, $db);
-
-	for my $part (grep { ($found->{$_} // '') ne $expected->{$_} } sort keys %$expected)
-	{
-		my %known = map { $_ => 1 } split /\n/, $expected->{$part};
-
-		is(join("\n", grep { !delete $known{$_} } split /\n/, $found->{$part} // ''), join("\n", sort keys %known), "$name: $part");
-	}
-	is_deeply($found, $expected, "$name: nothing differs");
-	return;
-}
-
 my $expected = books_of($node, 'books');
 
 for my $found (
@@ -110,17 +50,8 @@ for my $found (
 # Plain and custom dumps into a fresh cluster, roles first
 
 my $copy = new_server('copy');
-my $dump = "$folder/roles.sql";
 
-$node->command_ok([ 'pg_dumpall', '-r', '--no-role-passwords', '-f', $dump, '-d', $node->connstr('postgres') ], 'roles are dumped');
-{
-	# The superuser of the new cluster is there already.
-	my $roles = slurp_file($dump);
-	my $user = $copy->safe_psql('postgres', 'SELECT current_user');
-
-	$roles =~ s/^CREATE ROLE $user;$//m;
-	$copy->safe_psql('postgres', $roles);
-}
+copy_roles($node, $copy);
 $copy->safe_psql('postgres', 'CREATE DATABASE plain; CREATE DATABASE custom; CREATE DATABASE schema_only');
 $node->command_ok([ 'pg_dump', '-Fp', '-f', "$folder/plain.sql", $node->connstr('books') ], 'plain dump');
 $copy->command_ok([ 'psql', '-Xq', '-o', "$folder/out", '-v', 'ON_ERROR_STOP=1', '-f', "$folder/plain.sql", $copy->connstr('plain') ], 'and its restore');

@@ -103,6 +103,9 @@ COMMENT ON FUNCTION billing.adopt_books() IS
     'lets books that were copied here (restored dump, template copy, pg_upgrade) bill; make sure that the original no longer does; returns the adoption number';
 CREATE FUNCTION billing_internal.adopt_books() RETURNS int
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    -- logical replication brings rows, and leaves sequences where they were
+    SELECT setval('billing.account_id_seq', a.last) FROM (SELECT max(account_id) AS last FROM billing.account) a, billing.account_id_seq s WHERE a.last >= s.last_value;
+    SELECT setval('billing.run_id_seq', r.last) FROM (SELECT max(id) AS last FROM billing.run) r, billing.run_id_seq s WHERE r.last >= s.last_value;
     UPDATE billing.book b SET system_identifier = i.system_identifier, database_oid = i.database_oid,
            adoption_number = b.adoption_number + 1, adopted_at = now()
       FROM billing_internal.identity() i RETURNING b.adoption_number

@@ -31,6 +31,7 @@ $node->safe_psql('books', q{
 	CALL billing.bill_run('2026-04-20 00:00+02', finalize => false);
 	CREATE TABLE tick (at timestamptz DEFAULT clock_timestamp());
 	CREATE PROCEDURE tick() LANGUAGE sql AS 'INSERT INTO public.tick DEFAULT VALUES';
+	ALTER TABLE tick OWNER TO bookkeeper;
 	ALTER SYSTEM SET billing.workers = off;
 	SELECT pg_reload_conf()});
 my $run = "CALL billing.bill_run('2026-06-20 00:00+02')";
@@ -41,8 +42,8 @@ my $documents = documents_of($node, 'original');
 $node->safe_psql('postgres', 'DROP DATABASE original');
 
 # Due since yesterday; the clusters that pg_upgrade starts would run it at once.
-wait_for($node, 'postgres', 'SHOW billing.workers' =~ s/.*/SELECT current_setting('billing.workers') = 'off'/r, 'no job is started');
-$node->safe_psql('books', q{SELECT billing.schedule_job('tick', 'public.tick', '1 second', first_start => now() - interval '1 day')});
+wait_for($node, 'postgres', q{SELECT current_setting('billing.workers') = 'off'}, 'no job is started');
+$node->safe_psql('books', q{SET SESSION AUTHORIZATION bookkeeper; SELECT billing.schedule_job('tick', 'public.tick', '1 second', first_start => now() - interval '1 day')});
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET billing.workers');
 my $expected = books_of($node, 'books');
 $node->stop;

@@ -30,13 +30,14 @@ my %documents = (
 	seal => 'account_id, invoice_id, series, payload_hash',
 	account_state => '*');
 
-# A running server; settings are appended to its configuration.
+# A running server; settings are appended to its configuration.  A reference to options of init() may come first.
 sub new_server
 {
 	my ($name, @settings) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $options = ref $settings[0] ? shift @settings : {};
 
-	$node->init(allows_streaming => 1);
+	$node->init(allows_streaming => 1, %$options);
 	$node->append_conf('postgresql.conf', join("\n", "timezone = 'UTC'",
 			'restart_after_crash = on', "billing.max_future = '100000d'", @settings));
 	$node->start;

@@ -208,6 +208,18 @@ leave_out(LeftOut *left_out, const BillResult *result)
 }
 
 /*
+ * Whoever uses the books may have deferred constraints on them.  Their errors
+ * are those of accounts, so they have to come while the account is known, not
+ * at the commit.  In a caller's transaction they are the caller's.
+ */
+static void
+check_deferred(const BillRun *run)
+{
+	if (!run->atomic && SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "deferred constraints could not be checked");
+}
+
+/*
  * Bills accounts in a subtransaction; those that others hold are left out, or,
  * where left_out is NULL, waited for.  True when it worked; else everything
  * they did is undone and *error is what went wrong.
@@ -232,6 +244,7 @@ try_accounts(BillRun *run, int64 *ids, int count, LeftOut *left_out, ErrorData *
 		for (int i = 0; options.wait && i < count; i++)
 			account_lock(ids[i]);
 		bill_accounts(run->context, ids, count, &options, &result);
+		check_deferred(run);
 		SPI_finish();
 		ReleaseCurrentSubTransaction();
 		worked = true;

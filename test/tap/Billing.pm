@@ -18,7 +18,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(new_server new_books fill_books copy_books wait_for sqlstate_of documents_of same_documents
-  flaws_of sound_books leftovers_of live_lives);
+  flaws_of sound_books live_lives);
 
 # Tables that a run writes, without what depends on the order in which it came to the accounts.
 my %documents = (
@@ -134,20 +134,22 @@ sub copy_books
 	return;
 }
 
-# Waits until a query says t, looking again at once, and fails the test when it never does.
+# Waits until a query says something other than f, looking again at once, and fails the test when it never does; returns
+# what it says.
 sub wait_for
 {
 	my ($node, $db, $query, $what) = @_;
 	my $session = Billing::Session->new($node->connstr($db));
 	my $end = time + $PostgreSQL::Test::Utils::timeout_default;
+	my $answer;
 
-	until ($session->query($query) eq 't')
+	until (($answer = $session->query($query)) =~ /^(?!f$)./)
 	{
 		die "timed out waiting until $what" if time > $end;
 		usleep(5_000);
 	}
 	$session->finish;
-	return;
+	return $answer;
 }
 
 # SQLSTATE with which a script ends; empty when it works.
@@ -218,15 +220,27 @@ my %flaws = (
 		           ORDER BY account_id, item_id, kind, period_start, ordinal, revision DESC) live WHERE period_end > period_start) x
 		 WHERE next < period_end});
 
-# What is wrong with the books, a line for each kind of flaw; unless shallow every charge is computed again.
+# What a run that has ended, however it did, must not leave behind in a server where nothing else happens.
+my $leftovers = q{
+	SELECT 'worker ' || pid FROM pg_stat_activity WHERE backend_type = 'billing run worker' UNION ALL
+	SELECT 'transaction of ' || pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND backend_type !~ '^autovacuum' UNION ALL
+	SELECT 'prepared transaction ' || gid FROM pg_prepared_xacts UNION ALL
+	SELECT 'temporary file ' || name FROM pg_ls_tmpdir() UNION ALL
+	SELECT 'lock of ' || pid FROM pg_locks JOIN pg_stat_activity USING (pid)
+	 WHERE pid <> pg_backend_pid() AND locktype IN ('relation', 'tuple') AND mode ~ 'Exclusive' AND backend_type !~ '^autovacuum'};
+
+# What is wrong with the books, a line for each kind of flaw; unless shallow every charge is computed again.  With idle also
+# what is left behind.
 sub flaws_of
 {
 	my ($node, $db, %options) = @_;
 	my $deep = $options{shallow} ? 'false' : 'true';
+	my @queries = map {
+		sprintf q{SELECT '%s: ' || (SELECT string_agg(f::text, ', ') FROM (SELECT * FROM (%s) x LIMIT 3) f)}, $_, $flaws{$_} =~ s/DEEP/$deep/r
+	} sort keys %flaws;
 
-	return $node->safe_psql($db, join(' UNION ALL ', map {
-				sprintf q{SELECT '%s: ' || (SELECT string_agg(f::text, ', ') FROM (SELECT * FROM (%s) x LIMIT 3) f)}, $_, $flaws{$_} =~ s/DEEP/$deep/r
-			} sort keys %flaws)) =~ s/^\n+|(?<=\n)\n+|\n+$//gr;
+	push @queries, $leftovers if $options{idle};
+	return $node->safe_psql($db, join(' UNION ALL ', @queries)) =~ s/^\n+|(?<=\n)\n+|\n+$//gr;
 }
 
 # Numbers, chain, totals and keys are in order.
@@ -236,19 +250,6 @@ sub sound_books
 
 	is(flaws_of($node, $db, %options), '', $name);
 	return;
-}
-
-# What a run that has ended, however it did, leaves behind in the server.
-sub leftovers_of
-{
-	my ($node) = @_;
-
-	return $node->safe_psql('postgres', q{
-		SELECT 'worker ' || pid FROM pg_stat_activity WHERE backend_type = 'billing run worker' UNION ALL
-		SELECT 'transaction of ' || pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_xid IS NOT NULL UNION ALL
-		SELECT 'prepared transaction ' || gid FROM pg_prepared_xacts UNION ALL
-		SELECT 'temporary file ' || name FROM pg_ls_tmpdir() UNION ALL
-		SELECT 'lock of ' || pid FROM pg_locks WHERE pid <> pg_backend_pid() AND locktype IN ('relation', 'tuple') AND mode ~ 'Exclusive'});
 }
 
 # Runs the pgTAP test of random lives in a database of its own, in the library given or the installed one, after

@@ -94,10 +94,9 @@ sub stopped_process
 {
 	my ($node, $holder, $condition) = @_;
 	my $held = "$holder->{pid} = ANY (pg_blocking_pids(pid))";
-	my $waiting = "FROM pg_stat_activity WHERE $condition AND wait_event_type IN ('Lock', 'Extension')";
 
-	wait_for($node, 'postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $held) AND EXISTS (SELECT $waiting)", 'the run waits');
-	return $node->safe_psql('postgres', "SELECT pid $waiting ORDER BY $held DESC LIMIT 1");
+	return wait_for($node, 'postgres', "SELECT pid FROM pg_stat_activity WHERE $condition AND wait_event_type IN ('Lock', 'Extension')"
+		  . " AND EXISTS (SELECT FROM pg_stat_activity WHERE $held) ORDER BY $held DESC LIMIT 1", 'the run waits');
 }
 
 1;

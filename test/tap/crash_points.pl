@@ -20,8 +20,8 @@ my @kinds = (
 	{ name => 'spread', call => q{CALL billing.bill_run('AT', batch_size => 20, spread => '3 days')}, turns => 1 },
 	{ name => 'block', call => q{BEGIN; CALL billing.bill_run('AT', batch_size => 20); COMMIT} },
 	{ name => 'account', call => q{SELECT billing.bill_account(50, 'AT')}, without => ['run'], turns => 1 },
-	{ name => 'leader', call => q{CALL billing.bill_run('AT', workers => 3, batch_size => 20)}, kill => 1 },
-	{ name => 'worker', call => q{CALL billing.bill_run('AT', workers => 3, batch_size => 20)}, without => ['leader'], kill => 1,
+	{ name => 'leader', call => q{CALL billing.bill_run('AT', workers => 3, batch_size => 20)}, kill => 2 },
+	{ name => 'worker', call => q{CALL billing.bill_run('AT', workers => 3, batch_size => 20)}, without => ['leader'], kill => 2,
 		victim => q{backend_type = 'billing run worker'} });
 
 # What is done to it, and the SQLSTATE with which it ends.
@@ -64,7 +64,7 @@ sub start_at
 sub repeat
 {
 	my ($db, $at) = @_;
-	my $wrong = flaws_of($node, $db, shallow => 1) . leftovers_of($node);
+	my $wrong = flaws_of($node, $db, shallow => 1, idle => 1);
 	my $stderr;
 
 	$node->psql($db, "CALL billing.bill_run('$at', workers => 3, batch_size => 20)", stderr => \$stderr);
@@ -85,11 +85,15 @@ for my $kind (@kinds)
 			my $at = $months[ $month++ ];
 			my ($holder, $session, $pid) = start_at($db, $kind, $point, $at);
 
-			$node->safe_psql('postgres', "SELECT $function($pid)");
-			wait_for($node, 'postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid AND state = 'active')", 'it ends');
+			$holder->query("SELECT $function($pid)");
+			my $stderr = $kind->{victim} || $name eq 'terminate' ? '' : ($session->result)[1];
+			wait_for($node, 'postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid AND state = 'active')", 'it ends')
+			  if $kind->{victim} || $name eq 'terminate';
 			$holder->finish;
-			my $stderr = $kind->{victim} || $name eq 'cancel' ? ($session->result)[1] : '';
+			$stderr .= ($session->result)[1] if $kind->{victim};
 			$stderr .= $session->finish;
+			wait_for($node, 'postgres', q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'billing run worker')}, 'no worker is left')
+			  if $db eq 'leader';
 			like($stderr, qr/\b$sqlstate$|server closed the connection/m, "$db: $name while it $point->{name}");
 			is(repeat($db, $at), '', '... nothing is wrong');
 		}
@@ -99,13 +103,14 @@ for my $kind (@kinds)
 	is($node->safe_psql($db, q{SELECT string_agg(DISTINCT status, ' ') FROM billing.run WHERE status NOT IN ('finished', 'interrupted')}), '', "$db: no run hangs");
 }
 
-# At each point a process is killed.
+# At each point, or at every second where another kind is much the same, a process is killed.
 for my $kind (grep { $_->{kill} } @kinds)
 {
 	my $db = "killed_$kind->{name}";
 	my $month = 0;
+	my @points = points(@{ $kind->{without} });
 
-	for my $point (points(@{ $kind->{without} }))
+	for my $point (grep { $_ } map { $_ % $kind->{kill} ? undef : $points[$_] } 0 .. $#points)
 	{
 		my $at = $months[ $month++ ];
 		my ($holder, $session, $pid) = start_at($db, $kind, $point, $at);

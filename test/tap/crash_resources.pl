@@ -69,7 +69,7 @@ for my $i (0 .. $#cases)
 	my $stderr = ($limit->{crash} ? '' : ($session->result)[1]) . $session->finish;
 	like($stderr, $limit->{sqlstate}, "$who without $what while it $where");
 	$node->wait_for_log(qr/ready to accept connections/, $log) if $limit->{crash};
-	is(flaws_of($node, $db, shallow => 1) . leftovers_of($node) . $node->safe_psql($db, 'SELECT * FROM billing.run_error'), '', '... nothing is wrong');
+	is(flaws_of($node, $db, shallow => 1, idle => 1) . $node->safe_psql($db, 'SELECT * FROM billing.run_error'), '', '... nothing is wrong');
 	$node->safe_psql($db, $run);
 	same_documents($node, $db, $expected, '... the documents of an undisturbed run');
 }
@@ -78,7 +78,7 @@ for my $i (0 .. $#cases)
 for my $call ($run, $parallel)
 {
 	is(sqlstate_of($node, 'temporary', "SET temp_file_limit = '64kB'; SET work_mem = '64kB'; $call"), '53400', 'temp_file_limit');
-	is(flaws_of($node, 'temporary', shallow => 1) . leftovers_of($node), '', '... nothing is wrong');
+	is(flaws_of($node, 'temporary', shallow => 1, idle => 1), '', '... nothing is wrong');
 }
 $node->safe_psql('temporary', $run);
 same_documents($node, 'temporary', $expected, '... the documents of an undisturbed run');

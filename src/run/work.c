@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/pmsignal.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -108,6 +109,18 @@ commit_transaction(const BillRun *run)
 }
 
 /*
+ * A process that never waits does not notice that the postmaster has died, and
+ * as long as it lives no other can be started.
+ */
+static void
+check_postmaster(void)
+{
+	if (IsUnderPostmaster && !PostmasterIsAlive())
+		ereport(FATAL,
+				(errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("terminating bill run because the postmaster has exited")));
+}
+
+/*
  * Ends the transaction, where that is allowed, and begins the next as the
  * owner; forgets the batch.  Processes claim rows from one table, so each has
  * to see what the others committed, whatever the session's default is.
@@ -119,6 +132,7 @@ work_step(BillRun *run)
 	{
 		books_leave(&run->scope);
 		commit_transaction(run);
+		check_postmaster();
 		books_become_owner(&run->scope);
 		MemoryContextSwitchTo(run->batch_context);
 	}

@@ -49,7 +49,7 @@ typedef struct BatchAccount
 	int			nsubs;
 	LiveCharge *live;
 	int			nlive;
-	AddedLine  *added;			/* the latest first */
+	AddedLine  *added;			/* by item, the latest first */
 	int			nadded;
 	CorrectionHistory history;
 	Draft	   *drafts;

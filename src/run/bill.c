@@ -92,23 +92,72 @@ finishes(const BatchAccount *account, const Document *document, const BillOption
 		(options->at_once && document->due >= account->window.horizon);
 }
 
+/* A revision that a document holds. */
+typedef struct HeldRevision
+{
+	int64		item_id;
+	TimestampTz start;
+	int			revision;
+} HeldRevision;
+
+/* By range, then by revision, the latest first. */
+static int
+compare_revisions(const void *a, const void *b)
+{
+	const HeldRevision *x = a;
+	const HeldRevision *y = b;
+
+	if (x->item_id != y->item_id)
+		return x->item_id < y->item_id ? -1 : 1;
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return y->revision - x->revision;
+}
+
+/* The revisions of a document in order; palloc'd. */
+static HeldRevision *
+held_revisions(const Document *document, int *count)
+{
+	HeldRevision *held;
+	int			total = 0;
+
+	for (int i = 0; i < document->nlines; i++)
+		total += document->lines[i].delta->nrows;
+	held = palloc(sizeof(HeldRevision) * Max(total, 1));
+	*count = 0;
+	for (int i = 0; i < document->nlines; i++)
+		for (int k = 0; k < document->lines[i].delta->nrows; k++)
+		{
+			const Delta *delta = document->lines[i].delta;
+
+			held[(*count)++] = (HeldRevision)
+			{
+				.item_id = delta->item_id, .start = delta->rows[k].start, .revision = delta->rows[k].revision
+			};
+		}
+	qsort(held, total, sizeof(HeldRevision), compare_revisions);
+	return held;
+}
+
 /* Does the document hold an earlier revision of a range than the other? */
 static bool
 goes_before(const Document *document, const Document *other)
 {
-	for (int i = 0; i < document->nlines; i++)
-		for (int k = 0; k < other->nlines; k++)
-		{
-			const Delta *a = document->lines[i].delta;
-			const Delta *b = other->lines[k].delta;
+	int			nearlier,
+				nlater;
+	const HeldRevision *earlier = held_revisions(document, &nearlier);
+	const HeldRevision *later = held_revisions(other, &nlater);
 
-			if (a->item_id != b->item_id)
-				continue;
-			for (int x = 0; x < a->nrows; x++)
-				for (int y = 0; y < b->nrows; y++)
-					if (a->rows[x].start == b->rows[y].start && a->rows[x].revision < b->rows[y].revision)
-						return true;
-		}
+	for (int i = 0, k = 0; i < nearlier; i++)
+	{
+		while (k < nlater && (later[k].item_id < earlier[i].item_id ||
+							  (later[k].item_id == earlier[i].item_id && later[k].start < earlier[i].start)))
+			k++;
+		/* The first of a range is its latest revision. */
+		if (k < nlater && later[k].item_id == earlier[i].item_id && later[k].start == earlier[i].start &&
+			earlier[i].revision < later[k].revision)
+			return true;
+	}
 	return false;
 }
 

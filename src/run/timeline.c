@@ -15,6 +15,10 @@
 #include "lib/amount.h"
 #include "run/timeline.h"
 
+/* Subscriptions of many items keep the searches for regular charges that those ask for one after the other. */
+#define MANY_ITEMS 16
+#define KEPT_SEARCHES 61
+
 /* A row of plan_version. */
 typedef struct PlanRow
 {
@@ -355,5 +359,7 @@ batch_load_timelines(AccountBatch *batch, RunContext *run)
 		while (next < items.count && items.items[next].subscription == sub)
 			next++;
 		sub->nitems = (int) (&items.items[next] - sub->items);
+		sub->nsearches = sub->nitems < MANY_ITEMS ? 1 : KEPT_SEARCHES;
+		sub->searches = palloc0(sizeof(RegularSearch) * sub->nsearches);
 	}
 }

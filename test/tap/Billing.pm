@@ -162,14 +162,14 @@ sub sqlstate_of
 	return $stderr =~ /^(?:psql:.*?)?(?:ERROR|FATAL):\s+(\w{5})\s*$/m ? $1 : '';
 }
 
-# Rows and checksum of each table that a run writes.
+# Number of rows of each table that a run writes, and a sum over them that does not depend on their order.
 sub documents_of
 {
 	my ($node, $db) = @_;
 
 	return {
 		map { split /\|/, $_, 2 } split /\n/, $node->safe_psql($db, join(' UNION ALL ', map {
-					qq{SELECT '$_', count(*), md5(string_agg(x::text, E'\\n' ORDER BY x::text COLLATE "C")) FROM (SELECT $documents{$_} FROM billing.$_) x}
+					qq{SELECT '$_', count(*), sum(hashtextextended(x::text, 0)) FROM (SELECT $documents{$_} FROM billing.$_) x}
 				} sort keys %documents))
 	};
 }
@@ -225,7 +225,7 @@ my $leftovers = q{
 	SELECT 'worker ' || pid FROM pg_stat_activity WHERE backend_type = 'billing run worker' UNION ALL
 	SELECT 'transaction of ' || pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND backend_type !~ '^autovacuum' UNION ALL
 	SELECT 'prepared transaction ' || gid FROM pg_prepared_xacts UNION ALL
-	SELECT 'temporary file ' || name FROM pg_ls_tmpdir() UNION ALL
+	SELECT 'temporary file ' || name FROM pg_ls_tmpdir() WHERE name !~ ('^pgsql_tmp' || pg_backend_pid() || '[.]') UNION ALL
 	SELECT 'lock of ' || pid FROM pg_locks JOIN pg_stat_activity USING (pid)
 	 WHERE pid <> pg_backend_pid() AND locktype IN ('relation', 'tuple') AND mode ~ 'Exclusive' AND backend_type !~ '^autovacuum'};
 

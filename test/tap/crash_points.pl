@@ -32,7 +32,7 @@ my %expected;
 
 new_books($node, 'undisturbed', accounts => 60);
 new_gates($node, 'undisturbed');
-copy_books($node, 'undisturbed', $_->{name}) for @kinds;
+copy_books($node, 'undisturbed', $_) for 'standby', map { $_->{name} } @kinds;
 copy_books($node, 'undisturbed', "killed_$_->{name}") for grep { $_->{kill} } @kinds;
 
 # The documents after so many months.
@@ -125,6 +125,30 @@ for my $kind (grep { $_->{kill} } @kinds)
 	same_documents($node, $db, expected_after($month), "$kind->{name}, killed $month times: the documents of undisturbed runs");
 	sound_books($node, $db, "$kind->{name}: the books are sound");
 }
+
+# After its commit became durable a process waits for a standby that never comes: what it waits for stays.
+my ($commit) = grep { $_->{name} eq 'commits a range' } points();
+for my $month (0, 1)
+{
+	my ($holder, $session, $pid) = start_at('standby', $kinds[0], $commit, $months[$month]);
+	my $log = -s $node->logfile;
+	my $before = $node->safe_psql('standby', 'SELECT count(*) FROM billing.seal');
+
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
+	$node->reload;
+	$node->poll_query_until('postgres', q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
+	$holder->finish;
+	wait_for($node, 'postgres', qq{SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = $pid}, 'the commit waits for a standby');
+	if ($month == 0) { $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)") }
+	else { kill 'KILL', $pid }
+	like($session->finish, qr/57P01|server closed the connection/, ($month == 0 ? 'terminate' : 'kill -9') . ' while its commit waits for a standby');
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
+	$node->wait_for_log(qr/ready to accept connections/, $log) if $month == 1;
+	$node->reload;
+	is($node->safe_psql('standby', "SELECT count(*) > $before FROM billing.seal"), 't', '... the range stays billed');
+	is(repeat('standby', $months[$month]), '', '... nothing is wrong');
+}
+same_documents($node, 'standby', expected_after(2), 'commits that waited for a standby: the documents of undisturbed runs');
 $node->stop;
 
 done_testing();

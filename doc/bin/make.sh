@@ -14,4 +14,5 @@ perl -I doc/bin doc/bin/pictures.pl doc/pictures
 perl -I doc/bin doc/bin/reference.pl doc/reference
 for picture in doc/pictures/*.dot; do
 	dot -Tsvg "$picture" -o "${picture%.dot}.svg"
+	printf '<!-- drawn from %s -->\n' "$(md5sum <"$picture" | cut -c 1-32)" >>"${picture%.dot}.svg"
 done

@@ -151,7 +151,8 @@ sub edges
 	return @lines;
 }
 
-# A box with a row for each column: those of the key underlined, those that refer to something in italics.
+# A box with a row for each column: those of the key underlined, those that refer to something in italics, those that
+# may be null with a question mark.
 sub box
 {
 	my ($one) = @_;
@@ -166,10 +167,10 @@ sub box
 		$name = "<u>$name</u>" if $key{$name};
 		$name = "<i>$name</i>" if $refers{ $column->{name} };
 		push @rows, sprintf '<tr><td align="left">%s%s  </td><td align="left"><font color="#707070">%s</font></td></tr>', $name,
-		  $column->{required} ? '' : ' ?', $column->{type} =~ s/timestamp with time zone/timestamptz/r;
+		  $column->{required} ? '' : '?', $column->{type} =~ s/timestamp with time zone/timestamptz/r;
 	}
 	return "$one->{name} [shape=plain, label=<<table border=\"1\" cellborder=\"0\" cellspacing=\"0\" cellpadding=\"2\" color=\"#5b6b8c\" bgcolor=\"white\">"
-	  . "<tr><td colspan=\"2\" bgcolor=\"#dfe6f3\"><b>$one->{name}</b></td></tr>" . join('', @rows) . '</table>>];';
+	  . "<tr><td colspan=\"2\" bgcolor=\"#dfe6f3\"><b>&#160;$one->{name}&#160;</b></td></tr>" . join('', @rows) . '</table>>];';
 }
 
 my %members;

@@ -60,6 +60,7 @@ wanted_packages() {
 	perl -MIPC::Run -e 1 2>/dev/null && have prove || echo libipc-run-perl
 	have pg_prove || echo libtap-parser-sourcehandler-pgtap-perl
 	[ -x /usr/sbin/pgbouncer ] || have pgbouncer || echo pgbouncer
+	[ "$target" = test ] || have pandoc || echo pandoc
 	! is_debian_server || [ -f "/usr/share/postgresql/$major/extension/pgtap.control" ] ||
 		echo "postgresql-$major-pgtap"
 }

@@ -4,6 +4,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use Digest::MD5 qw(md5_hex);
 use Pages;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -51,7 +52,8 @@ for my $made ([ 'reference', 'md' ], [ 'pictures', 'dot' ])
 	  or diag("\"make doc\" makes it anew; what changed:\n" . join '', map { `diff "doc/$what/$_" "$folder/$_" 2>&1` } @stale);
 	cmp_ok(scalar keys %{ files_of($folder, $ending) }, '>', 8, "doc/$what: pages were made");
 }
-is(join(' ', grep { !-e s/dot$/svg/r } glob 'doc/pictures/*.dot'), '', 'every picture is drawn');
+is(join(' ', grep { index(eval { slurp_file(s/dot$/svg/r) } // '', md5_hex(slurp_file($_))) < 0 } glob 'doc/pictures/*.dot'),
+	'', 'every picture is drawn from what it is said to be');
 
 # Guides.  The developer's begins with empty books, the analyst's with those of the demo, the DBA's with nothing.
 

@@ -6,6 +6,15 @@ BEGIN;
 \ir include/rights_books.psql
 \ir include/rights.psql
 
+SELECT current_setting('server_version_num')::int < 150000 AS old \gset
+\if :old
+SELECT plan(1);
+SELECT throws_ok('SELECT billing.limit_reading()', '0A000', NULL, 'before PostgreSQL 15 reading cannot be limited');
+SELECT * FROM finish();
+ROLLBACK;
+\q
+\endif
+
 -- The same life for both sellers, which leaves rows in every table; every text of a seller's names it.
 SET timezone = 'UTC';
 CREATE FUNCTION pg_temp.live(e text) RETURNS void LANGUAGE plpgsql AS

@@ -7,7 +7,7 @@ BEGIN;
 \ir include/rights.psql
 SET timezone = 'UTC';
 CREATE ROLE walls_acme;
-SELECT billing.limit_reading() \g /dev/null
+SELECT billing.limit_reading() WHERE current_setting('server_version_num')::int >= 150000 \g /dev/null
 SELECT billing.grant_access('walls_acme', 'application', entity => 'acme') \g /dev/null
 CREATE SCHEMA walls;
 GRANT ALL ON SCHEMA walls, public TO rights_application, walls_acme;

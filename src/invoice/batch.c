@@ -91,6 +91,7 @@ add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 	return canonical_hash(&form);
 }
 
+/* Asks for the seal of a finished document. */
 static void
 add_seal(DocumentBatch *batch, const AccountTerms *terms, const Document *document, const Digest *payload)
 {
@@ -108,6 +109,7 @@ add_seal(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 	};
 }
 
+/* Asks for the allocations of a credit note to the documents that it corrects. */
 static void
 add_allocations(DocumentBatch *batch, const AccountTerms *terms, const Document *document)
 {

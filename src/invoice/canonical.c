@@ -58,6 +58,7 @@ append_bytes(StringInfo form, const char *bytes, int length)
 	form->len += length;
 }
 
+/* Adds text in which backslash and line feed are escaped. */
 static void
 append_escaped(StringInfo form, const char *text, int length)
 {
@@ -104,6 +105,7 @@ append_numeric(StringInfo form, Numeric number)
 	int			size = VARSIZE_ANY_EXHDR(number);
 	int			slot = hash_bytes((const unsigned char *) bytes, size) % lengthof(seen);
 	char	   *text;
+	int			length;
 
 	if (seen[slot].size == size && memcmp(seen[slot].bytes, bytes, size) == 0)
 	{
@@ -111,11 +113,13 @@ append_numeric(StringInfo form, Numeric number)
 		return;
 	}
 	text = num_out(number);
-	append_bytes(form, text, strlen(text));
-	if (size <= (int) sizeof(seen[slot].bytes) && strlen(text) < sizeof(seen[slot].text))
+	length = strlen(text);
+	append_bytes(form, text, length);
+	if (size <= (int) sizeof(seen[slot].bytes) && length <= (int) sizeof(seen[slot].text))
 	{
 		seen[slot].size = size;
-		seen[slot].length = strlen(strcpy(seen[slot].text, text));
+		seen[slot].length = length;
+		memcpy(seen[slot].text, text, length);
 		memcpy(seen[slot].bytes, bytes, size);
 	}
 }
@@ -156,6 +160,7 @@ append_object(StringInfo form, const Column *column, Jsonb *object)
 	memcpy(last->text, form->data + start, last->length);
 }
 
+/* Adds a value as its column's type has it in the form. */
 static void
 append_value(StringInfo form, const Column *column, Datum value)
 {

@@ -138,6 +138,9 @@ check_series_row(const Chain *chain)
 	return NULL;
 }
 
+/*
+ * Puts a finding about a position of the chain; of a stored document, where there is one, also its number and id.
+ */
 static void
 report_break(ReturnSetInfo *rsinfo, const Chain *chain, int64 position, SPITupleTable *rows, uint64 row,
 			 const char *problem)

@@ -141,6 +141,7 @@ result_put(const Report *report, ResultRow *row)
 	tuplestore_putvalues(report->rsinfo->setResult, report->rsinfo->setDesc, row->values, row->nulls);
 }
 
+/* Puts a row for each difference of an account. */
 static void
 put_unbilled_account(const Report *report, const BatchAccount *account)
 {
@@ -173,6 +174,7 @@ put_unbilled(Report *report, AccountBatch *batch)
 		put_unbilled_account(report, &batch->accounts[i]);
 }
 
+/* Puts what is charged and what should be, for each range of an account where they differ. */
 static void
 put_difference_account(const Report *report, const BatchAccount *account)
 {

@@ -40,6 +40,7 @@ compare_plans(const void *a, const void *b)
 	return order != 0 ? order : x->version - y->version;
 }
 
+/* The plans of a batch's subscriptions, sorted. */
 static KeyedRows
 load_plans(const AccountBatch *batch, const RunContext *run)
 {
@@ -153,6 +154,7 @@ compare_instalments(const void *a, const void *b)
 	return order != 0 ? order : compare_keys(&x->instalment.ordinal, &y->instalment.ordinal);
 }
 
+/* The instalments of a batch's items that are not withdrawn, sorted. */
 static KeyedRows
 load_instalments(AccountBatch *batch, const RunContext *run)
 {

@@ -65,6 +65,22 @@ wanted_packages() {
 		echo "postgresql-$major-pgtap"
 }
 
+# For checks of the source, the package and the pure C, where the distribution has them.
+check_packages() {
+	case $target:${ID:-} in
+		test:debian | test-long:debian | test:ubuntu | test-long:ubuntu) ;;
+		*) return ;;
+	esac
+	have cppcheck || echo cppcheck
+	have clang-tidy || echo clang-tidy
+	have pg_bsd_indent || echo pg-bsd-indent
+	has_fuzzer || echo clang libclang-rt-dev
+	[ "$target" != test-long ] || have valgrind || echo valgrind libc6-dbg
+	have git || echo git
+	! is_debian_server || { have dh && have pg_buildext && have dpkg-buildpackage; } ||
+		echo dpkg-dev debhelper postgresql-server-dev-all
+}
+
 # For the README's examples, where the distribution has them; a Node that somebody else
 # installed is left alone, since Debian's driver would replace it.  Java is too big to bring along.
 driver_packages() {
@@ -115,7 +131,7 @@ if ! have apt-get || [ -z "$major" ] || { ! is_debian_server && ! { has_server &
 fi
 
 packages=$( { needed_packages; wanted_packages; } | one_line)
-drivers=$(driver_packages | one_line)
+drivers=$( { driver_packages; check_packages; } | one_line)
 [ -n "$packages$drivers" ] || exit 0
 
 if [ -n "${NO_INSTALL:-}" ]; then

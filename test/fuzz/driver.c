@@ -84,7 +84,7 @@ run_target(const uint8_t *data, size_t size)
 	return 0;
 }
 
-/* billing_fuzz(target text, options text, reference oid): options are the fuzzer's, by spaces */
+/* billing_fuzz(target text, options text, reference oid): options are the fuzzer's, by white space */
 Datum
 billing_fuzz(PG_FUNCTION_ARGS)
 {
@@ -96,8 +96,8 @@ billing_fuzz(PG_FUNCTION_ARGS)
 		target = fuzz_scheme;
 	else
 		elog(ERROR, "no fuzz target \"%s\"", options[0]);
-	for (char *option = strtok(text_to_cstring(PG_GETARG_TEXT_PP(1)), " ");
-		 option != NULL && argc < MAX_OPTIONS - 1; option = strtok(NULL, " "))
+	for (char *option = strtok(text_to_cstring(PG_GETARG_TEXT_PP(1)), " \n\t");
+		 option != NULL && argc < MAX_OPTIONS - 1; option = strtok(NULL, " \n\t"))
 		options[argc++] = option;
 	fuzz_reference = PG_GETARG_OID(2);
 	LLVMFuzzerRunDriver(&argc, &argv, run_target);

@@ -19,7 +19,7 @@ extern Numeric fuzz_attempt(FuzzComputation compute, void *argument, int *sqlsta
 extern void fuzz_claim(bool holds, const char *claim);
 extern bool fuzz_is_among(int sqlstate, const int *expected, int count);
 
-/* targets.h: one function a target, and the reference that it may compare with */
+/* one function a target, and the reference that it may compare with */
 extern Oid	fuzz_reference;
 extern int	fuzz_scheme(const uint8_t *data, size_t size);
 

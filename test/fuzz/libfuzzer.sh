@@ -11,8 +11,8 @@ set -eu
 targets='scheme'
 seconds=$((${FUZZ_SECONDS:-60} / $(echo $targets | wc -w)))
 work=$WORK/fuzz
-fuzzed='src/lib/amount.c src/pricing/charge.c src/pricing/explain.c src/pricing/fixed.c
-	src/pricing/scheme.c src/pricing/scheme_json.c'
+fuzzed="src/pricing/charge.c src/pricing/explain.c src/pricing/fixed.c
+	src/pricing/scheme.c src/pricing/scheme_json.c"
 
 has_fuzzer || skip_all 'clang with libFuzzer is missing (Debian: clang libclang-rt-dev)'
 runtime=$(clang -print-runtime-dir)

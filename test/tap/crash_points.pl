@@ -10,7 +10,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # Two workers take all the slots there are: one that is not given back is missed at once.
-my $node = new_server('main', 'max_worker_processes = 2', 'max_logical_replication_workers = 0', 'max_connections = 20');
+my $node = new_server('main', 'max_worker_processes = 2', 'max_logical_replication_workers = 0', 'max_connections = 20',
+	'max_prepared_transactions = 1');
 
 # What is disturbed, and the points that it does not pass.  The victim is the session unless said otherwise; it gets both
 # signals, or by turns one of them, where another kind is much the same.
@@ -32,7 +33,7 @@ my %expected;
 
 new_books($node, 'undisturbed', accounts => 60);
 new_gates($node, 'undisturbed');
-copy_books($node, 'undisturbed', $_) for 'standby', map { $_->{name} } @kinds;
+copy_books($node, 'undisturbed', $_) for qw(standby prepared), map { $_->{name} } @kinds;
 copy_books($node, 'undisturbed', "killed_$_->{name}") for grep { $_->{kill} } @kinds;
 
 # The documents after so many months.
@@ -153,6 +154,16 @@ for my $month (0, 1)
 	is(repeat('standby', $months[$month]), '', '... nothing is wrong');
 }
 same_documents($node, 'standby', expected_after(2), 'commits that waited for a standby: the documents of undisturbed runs');
+
+# In a transaction block a run that was rolled back to a savepoint can be called again; prepared, it outlives the server.
+$node->safe_psql('prepared', "BEGIN; SAVEPOINT a; CALL billing.bill_run('$months[0]', batch_size => 20); ROLLBACK TO a;"
+	  . " CALL billing.bill_run('$months[0]', batch_size => 20); PREPARE TRANSACTION 'run'");
+$node->stop('immediate');
+$node->start;
+is($node->safe_psql('prepared', q{SELECT count(*) FROM billing.run}), 0, 'prepared: nothing is seen');
+$node->safe_psql('prepared', q{COMMIT PREPARED 'run'});
+same_documents($node, 'prepared', expected_after(1), 'prepared and committed: the documents of an undisturbed run');
+is(repeat('prepared', $months[0]), '', '... nothing is wrong');
 $node->stop;
 
 done_testing();

@@ -6,6 +6,7 @@
 
 #include "common/cryptohash.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "compat.h"
@@ -21,12 +22,16 @@ session_hash(void)
 {
 	static pg_cryptohash_ctx *ctx = NULL;
 	ResourceOwner current = CurrentResourceOwner;
+	MemoryContext old;
 
 	if (ctx != NULL)
 		return ctx;
+	/* servers without OpenSSL take the current context */
+	old = MemoryContextSwitchTo(TopMemoryContext);
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "billing hashes");
 	ctx = pg_cryptohash_create(PG_SHA256);
 	CurrentResourceOwner = current;
+	MemoryContextSwitchTo(old);
 	if (ctx == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	return ctx;

@@ -181,11 +181,40 @@ for my $version (@versions)
 	is(sorted_rows($node, $placed, 'SELECT account_id, invoice_id, number, issued_on FROM billing.seal'), $numbers, "$version: in place: also their numbers");
 }
 
-# A job under way makes room for an update, kept or not, and runs again; as if there were a next version
+# As if there were a next version: the way there is made of the files for each step
 
-my $script = slurp_file("$extensions/billing--$versions[0]--$current.sql");
-$script =~ s/^-- billing--.*^(?=-- end of transitions)//ms or die 'no transitions';
-write_script("billing--$current--99.0.0.sql", $script);
+my $next = '99.0.0';
+my $source = PostgreSQL::Test::Utils::tempdir;
+my ($modules) = slurp_file("$tree/Makefile") =~ /^MODULES_ORDER = (.*)/m;
+
+system_or_bail('cp', '-R', "$tree/src/.", $source);
+append_to_file("$source/updates/billing--$current--$next.sql", "DROP FUNCTION billing_internal.books_ddl();\n");
+append_to_file("$source/updates/books--$current--$next.sql", "ALTER TABLE billing.run ADD COLUMN IF NOT EXISTS next text;\n");
+for my $version (@versions, $current)
+{
+	my ($script, $errors) = run_command([ 'sh', "$source/install/assemble.sh", $source, $next, $version, split(' ', $modules) ]);
+
+	is($errors, '', "$version to $next: a script is made");
+	write_script("billing--$version--$next.sql", $script);
+}
+is_deeply([ map { /^-- (billing--.*)/ } split /\n/, slurp_file("$extensions/billing--$versions[0]--$next.sql") ],
+	[ map { s/.*\///r } glob "$source/updates/billing--*.sql" ], 'step by step');
+$node->safe_psql('postgres', 'CREATE DATABASE steps');
+load_sql($node, 'steps', released_file($versions[0], 'books.sql') =~ s/WITH SCHEMA billing;/WITH SCHEMA billing VERSION '$versions[0]';/r);
+$node->safe_psql('steps', "ALTER EXTENSION billing UPDATE TO '$next'");
+for my $from ($versions[0], $current)
+{
+	my $expected = join '', map { slurp_file($_) } glob "$source/updates/books--" . ($from eq $current ? "$current--*" : '*') . '.sql';
+	my $found = $node->safe_psql('steps', "SELECT billing_internal.books_migration('$from', '$next')");
+
+	s/^\n|\n\z//mg for $expected, $found;
+	is($found, $expected, "so are the tables changed, from $from");
+}
+my (undef, undef, $refusal) = $node->psql('steps', 'SELECT billing.setup()');
+like($refusal, qr/extension is version \Q$next\E, its library is version \Q$current\E/, 'but not by the library of another version');
+
+# A job under way makes room for an update, kept or not, and runs again
+
 my $db = 'placed_' . $versions[0] =~ s/\./_/gr;
 
 $node->safe_psql($db, q{
@@ -199,10 +228,10 @@ for my $end ('ROLLBACK', 'COMMIT')
 	wait_for($node, $db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'billing runner'}, 'the job is under way');
 	my $pid = $node->safe_psql($db, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'billing runner'});
 
-	is(sqlstate_of($node, $db, "BEGIN; ALTER EXTENSION billing UPDATE TO '99.0.0'; $end"), '', "update while a job runs, then $end");
+	is(sqlstate_of($node, $db, "BEGIN; ALTER EXTENSION billing UPDATE TO '$next'; $end"), '', "update while a job runs, then $end");
 	is($node->safe_psql($db, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), 0, "$end: the job made room");
 	wait_for($node, $db, 'SELECT running_pid IS NOT NULL FROM billing.job', 'the job runs again');
-	is($node->safe_psql($db, q{SELECT extversion FROM pg_extension WHERE extname = 'billing'}), $end eq 'COMMIT' ? '99.0.0' : $current, "$end: the version");
+	is($node->safe_psql($db, q{SELECT extversion FROM pg_extension WHERE extname = 'billing'}), $end eq 'COMMIT' ? $next : $current, "$end: the version");
 }
 is($node->safe_psql($db, q{SELECT string_agg(DISTINCT status, ' ') FROM billing.job_history}), 'interrupted', 'and was interrupted, not lost');
 sound_books($node, $db, 'books are sound after it');

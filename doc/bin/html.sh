@@ -44,13 +44,17 @@ section() {
 	printf '</ul></details>\n'
 }
 
-# Pages of doc/ in the order in which the index names them.
-indexed=$(sed -n 's,.*](\([a-z-]*\.md\)).*,doc/\1,p' doc/README.md)
+# Pages of doc/ that the index names, in its order: those of its first table are the guides.
+indexed() {
+	sed -n 's,.*](\([a-z-]*\.md\)).*,doc/\1,p'
+}
+guides=$(sed '/^| reference/,$d' doc/README.md | indexed)
+others=$(sed '1,/^| reference/d' doc/README.md | indexed)
 
 navigation() {
 	section 'Start' "$1" "$2" README.md doc/README.md
-	section 'Guides' "$1" "$2" $(grep -l '^# Guide' $indexed)
-	section 'Rules and design' "$1" "$2" $(grep -L '^# Guide' $indexed)
+	section 'Guides' "$1" "$2" $guides
+	section 'Rules and design' "$1" "$2" $others
 	section 'Reference' "$1" "$2" doc/reference/README.md doc/reference/[!R]*.md
 	section 'Source' "$1" "$2" src/*/README.md test/README.md test/bench/README.md CHANGELOG.md
 }

@@ -94,6 +94,8 @@ billing_fuzz(PG_FUNCTION_ARGS)
 
 	if (strcmp(options[0], "scheme") == 0)
 		target = fuzz_scheme;
+	else if (strcmp(options[0], "timeline") == 0)
+		target = fuzz_timeline;
 	else
 		elog(ERROR, "no fuzz target \"%s\"", options[0]);
 	for (char *option = strtok(text_to_cstring(PG_GETARG_TEXT_PP(1)), " \n\t");

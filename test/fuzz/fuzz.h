@@ -22,5 +22,6 @@ extern bool fuzz_is_among(int sqlstate, const int *expected, int count);
 /* one function a target, and the reference that it may compare with */
 extern Oid	fuzz_reference;
 extern int	fuzz_scheme(const uint8_t *data, size_t size);
+extern int	fuzz_timeline(const uint8_t *data, size_t size);
 
 #endif							/* BILLING_FUZZ_H */

@@ -23,7 +23,8 @@ CREATE FUNCTION billing_internal.reading_limited() RETURNS boolean
 $$;
 COMMENT ON FUNCTION billing_internal.reading_limited() IS 'was limit_reading() called?';
 
--- The first condition is asked once per statement, so that who may see all pays next to nothing.
+-- The first condition is asked once per statement; for who may see all, the second is never evaluated.  EXISTS
+-- lets the planner choose between a look-up per row and one list of accounts, where IN would always make the list.
 CREATE FUNCTION billing_internal.apply_limits() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -81,7 +81,7 @@ CREATE ROLE limited_later;
 GRANT limited_acme TO limited_member;
 SELECT billing.grant_access('limited_application', 'application', entity => 'acme') \g /dev/null
 
-SELECT plan(39 + 7 * (SELECT count(*) FROM relation)::int);
+SELECT plan(40 + 7 * (SELECT count(*) FROM relation)::int);
 
 -- Off until somebody asks for it.
 SELECT is_empty($$SELECT oid::regclass FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND (relrowsecurity OR relforcerowsecurity OR reloptions::text ~ 'invoker')$$, 'row-level security is off');
@@ -139,6 +139,9 @@ SELECT is(pg_temp.outcome('limited_acme', 'SELECT * FROM billing.account WHERE p
           'donedone', 'a cheap function of its own is not shown other rows');
 SELECT is(pg_temp.outcome('rights_reader', 'SELECT * FROM billing.account WHERE public.rights_leak(name)'), 'P0001', 'the function would tell');
 SELECT is(pg_temp.outcome('limited_acme', 'SET LOCAL row_security = off; SELECT * FROM billing.account'), '42501', 'switching row-level security off is an error');
+GRANT USAGE ON SCHEMA billing TO rights_none;
+GRANT SELECT ON billing.invoice, billing.invoice_line TO rights_none;
+SELECT is(pg_temp.outcome('rights_none', 'SELECT * FROM billing.invoice_line') || pg_temp.outcome('rights_none', 'SELECT * FROM billing.invoice'), '4250142501', 'SELECT that was granted by hand ends in an error, not in silence');
 SELECT is(pg_temp.rows_of('limited_acme', 'SELECT most_common_vals FROM pg_stats WHERE schemaname = ''billing'' AND tablename = ''account'''), '{}', 'statistics tell nothing');
 
 -- Whoever has access to all entities works as before.

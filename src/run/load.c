@@ -155,7 +155,10 @@ buyer_of(int row)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* What documents copy from the accounts. */
+/*
+ * What documents copy from the accounts.  Each has an entity; joined as if it
+ * might have none, the accounts are not read again for every entity.
+ */
 static void
 load_terms(AccountBatch *batch, RunContext *run)
 {
@@ -164,7 +167,7 @@ load_terms(AccountBatch *batch, RunContext *run)
 		" coalesce(x.invoice_series, e.invoice_series), coalesce(x.credit_note_series, e.credit_note_series),"
 		" x.buyer_reference, x.metadata, s.last_issued_on, x.name, x.country, x.email, x.address, x.tax_ids,"
 		" x.invoice_grouping = 'subscription', coalesce(x.grace_period, e.grace_period)"
-		OF_BATCH("account", "") " JOIN billing.entity e ON e.code = x.entity"
+		OF_BATCH("account", "") " LEFT JOIN billing.entity e ON e.code = x.entity"
 		" LEFT JOIN billing.series s ON s.code = coalesce(x.invoice_series, e.invoice_series)",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
 	};

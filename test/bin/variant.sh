@@ -98,12 +98,12 @@ own_errors() {
 memcheck() {
 	build '-O1'
 	pg_ctl stop -s -w -m fast -D "$outer/data"
-	valgrind --quiet --leak-check=no --trace-children=yes --suppressions="$WORK/tree/test/bin/valgrind.supp" \
-		--log-file="$WORK/memcheck.%p" "$server/postgres" -D "$outer/data" >"$WORK/server.log" 2>&1 &
+	valgrind --quiet --leak-check=no --trace-children=yes --log-file="$WORK/memcheck.%p" \
+		"$server/postgres" -D "$outer/data" >"$WORK/server.log" 2>&1 &
 	tries=0
 	until pg_isready -q; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 300 ] || die 'the server does not start under valgrind'
+		kill -0 $! && [ "$tries" -lt 300 ] || die 'the server does not start under valgrind'
 		sleep 1
 	done
 	tests regress

@@ -11,7 +11,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_server('main', "shared_preload_libraries = 'billing'");
-my $extensions = $node->config_data('--sharedir') . '/extension';
+my ($share) = run_command([ 'pg_config', '--sharedir' ]);
+my $extensions = "$share/extension";
 my $user = $node->safe_psql('postgres', 'SELECT current_user');
 my @written;
 

@@ -14,7 +14,7 @@ use Test::More;
 
 my $preload = "shared_preload_libraries = 'billing'";
 my $node = new_server('old', $preload);
-my $bin = $node->config_data('--bindir');
+my ($bin) = run_command([ 'pg_config', '--bindir' ]);
 
 plan skip_all => 'no pg_upgrade' if !-x "$bin/pg_upgrade";
 

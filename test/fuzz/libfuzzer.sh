@@ -11,7 +11,7 @@ set -eu
 targets='scheme timeline'
 seconds=$((${FUZZ_SECONDS:-60} / $(echo $targets | wc -w)))
 work=$WORK/fuzz
-fuzzed="src/lib/amount.c src/lib/calendar.c src/pricing/charge.c src/pricing/explain.c src/pricing/fixed.c
+fuzzed="src/lib/amount.c src/lib/calendar.c src/lib/zone.c src/pricing/charge.c src/pricing/explain.c src/pricing/fixed.c
 	src/pricing/scheme.c src/pricing/scheme_json.c $(echo src/charge/*.c)"
 
 has_fuzzer || skip_all 'clang with libFuzzer is missing (Debian: clang libclang-rt-dev)'

@@ -249,6 +249,7 @@ split_corrections(BatchAccount *account)
 		if (delta->correction && delta->money.amount < 0)
 			lines = added_of_item(account, delta->item_id, &nlines);
 		reserve(&split, nlines + 1);
+		Assert(split.deltas != NULL);
 		if (nlines > 0)
 			parts = split_correction(lines, nlines, delta, split.deltas + split.count);
 		else

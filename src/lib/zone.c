@@ -96,6 +96,7 @@ constant_offset(TimestampTz from, TimestampTz to, pg_tz *tz, int64 *offset)
 {
 	static OffsetBlock known[64];
 
+	*offset = 0;
 	if (from < USECS_PER_DAY)	/* before 2000 divisions would have to round down */
 		return false;
 	for (int64 block = from >> BLOCK_BITS; block <= to >> BLOCK_BITS; block++)

@@ -95,9 +95,9 @@ endif
 # File of the real subscribers that one test bills.
 TELCO_CSV ?= $(HERE)/../shared/data/telco.csv
 
-SELF_CONTAINED = test test-long demo demo-psql bench
+SELF_CONTAINED = test test-long demo demo-psql bench doc
 
-.PHONY: $(SELF_CONTAINED) $(addprefix prepared-,$(SELF_CONTAINED)) help format check-format
+.PHONY: $(SELF_CONTAINED) $(addprefix prepared-,$(SELF_CONTAINED)) html coverage help format check-format dist
 
 $(SELF_CONTAINED):
 	@exec env PG_CONFIG='$(PG_CONFIG)' PG_CONFIG_ORIGIN='$(origin PG_CONFIG)' NO_INSTALL='$(NO_INSTALL)' \
@@ -109,18 +109,32 @@ $(addprefix prepared-,$(SELF_CONTAINED)):
 		KINDS='$(KINDS)' ONLY='$(ONLY)' MAKE='$(MAKE)' \
 		sh $(HERE)/test/bin/sandbox.sh $(@:prepared-%=%)
 
+# Pages as HTML; no server is needed.
+html:
+	@exec env PG_CONFIG='$(PG_CONFIG)' NO_INSTALL='$(NO_INSTALL)' sh $(HERE)/test/bin/prepare.sh $@
+	@exec sh $(HERE)/doc/bin/html.sh $(HERE)/build/html
+
+coverage:
+	@$(MAKE) --no-print-directory -f $(HERE)/Makefile test-long KINDS=coverage
+
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p; s/^#: //p' $(SOURCE)/Makefile
 
-#: make test-long             make test and the long TAP tests
+#: make test-long             make test and what takes longer
+#: make coverage              the share of C lines that the tests reach, and those that they do not
+#: make dist                  the archive for PGXN, of the last commit
 #: make demo                  three months of a small internet provider
 #: make demo-psql             the same, then psql on it
 #: make bench                 benchmarks, ratios measured in one run
+#: make doc                   the reference and the pictures of doc/ anew, from the catalog and the source
+#: make html                  all pages as HTML in build/html
 #: make format                pgindent's format for the C files;  make check-format only tells
 #:   PG_CONFIG=...            the server to build for and to test with (14 to 18)
 #:   NO_INSTALL=1             install no package
 #:   ASSERTIONS=1             compile the extension's assertions in
-#:   KINDS='regress tap'      only these kinds of: regress isolation pgtap tap
+#:   KINDS='regress tap'      only these kinds of: static package fuzz regress isolation pgtap tap;
+#:                            of test-long also: sanitizer valgrind coverage
+#:   FUZZ_SECONDS=60          of processor time for the fuzzer; test-long 1200
 #:   ONLY=word                only tests with this word in their names
 #:   TELCO_CSV=file           the real subscribers; default ../shared/data/telco.csv
 #:   BENCH_ACCOUNTS=20000     bench with fewer accounts than 200000; BENCH_ROWS, BENCH_PASSES likewise
@@ -136,3 +150,8 @@ format:
 
 check-format:
 	sh $(SOURCE)/test/bin/format.sh --check $(FORMATTED)
+
+# --- Archive for PGXN ---
+
+dist:
+	git -C $(SOURCE) archive --format=zip --prefix=billing-$(EXTVERSION)/ --output=$(CURDIR)/billing-$(EXTVERSION).zip HEAD

@@ -57,6 +57,7 @@ define_worker_settings(void)
 							 &billing_workers, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
+/* Defines the settings; called when a process loads the library. */
 void
 _PG_init(void)
 {

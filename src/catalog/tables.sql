@@ -10,7 +10,7 @@ INSERT INTO billing.currency SELECT * FROM billing_internal.currencies()
 CREATE TABLE IF NOT EXISTS billing.entity ( -- sellers: the legal entities that issue documents
     code text NOT NULL CONSTRAINT entity_key PRIMARY KEY CONSTRAINT entity_code_check CHECK (code <> ''), -- code that calls use
     name text NOT NULL, -- legal name, as on documents
-    country text NOT NULL CONSTRAINT entity_country_check CHECK (country ~ '^[A-Z]{2}$'), -- ISO 3166-1 alpha-2
+    country text NOT NULL CONSTRAINT entity_country_check CHECK (country ~ '^[A-Z]{2}$'), -- two letters of ISO 3166-1
     currency text NOT NULL CONSTRAINT entity_currency_fkey REFERENCES billing.currency, -- default of its accounts
     time_zone text NOT NULL, -- IANA zone: default of its accounts, zone of its dates
     payment_terms_days int NOT NULL DEFAULT 14 CONSTRAINT entity_payment_terms_check CHECK (payment_terms_days BETWEEN 0 AND 3650), -- days from issue to due date, default of its accounts
@@ -36,24 +36,24 @@ CREATE TABLE IF NOT EXISTS billing.series ( -- gapless number series, each one c
     restart_yearly boolean NOT NULL DEFAULT false CONSTRAINT series_restart_check CHECK (NOT restart_yearly OR format ~ '\{(year|yy)\}'), -- begin at 1 in each year of issue
     position bigint NOT NULL DEFAULT 0, -- documents sealed so far: the counter of the chain
     counter bigint NOT NULL DEFAULT 0, -- last number given
-    counter_year int, -- year of the last number
+    counter_year int, -- year of issue of the last number; numbers that restart yearly begin anew in another
     last_issued_on date, -- issue date of the last document; dates never go back
     chain_hash bytea -- chain hash of the last seal
 );
 
 CREATE TABLE IF NOT EXISTS billing.tax_class ( -- tax classes that prices name
     code text NOT NULL CONSTRAINT tax_class_key PRIMARY KEY CONSTRAINT tax_class_code_check CHECK (code <> ''), -- code that prices use
-    name text NOT NULL, -- for people
+    name text NOT NULL, -- name for people
     tax_point text NOT NULL DEFAULT 'service_end' CONSTRAINT tax_class_tax_point_check CHECK (tax_point IN ('service_end', 'service_start', 'issue_date', 'split')) -- instant whose rate applies; split: a change of rate cuts the charge
 );
 
 CREATE TABLE IF NOT EXISTS billing.tax_rate ( -- what a tax class means for a seller and a kind of buyer, and when
     entity text NOT NULL CONSTRAINT tax_rate_entity_fkey REFERENCES billing.entity, -- seller
-    tax text NOT NULL CONSTRAINT tax_rate_tax_fkey REFERENCES billing.tax_class, -- class
+    tax text NOT NULL CONSTRAINT tax_rate_tax_fkey REFERENCES billing.tax_class, -- tax class
     tax_status text NOT NULL DEFAULT 'standard', -- kind of buyer, as in account.tax_status
     valid_from date NOT NULL DEFAULT '-infinity', -- first day; the rate holds until the next row's
-    category text NOT NULL CONSTRAINT tax_rate_category_check CHECK (category IN ('S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M')), -- EN 16931 VAT category
-    rate numeric NOT NULL, -- percent
+    category text NOT NULL CONSTRAINT tax_rate_category_check CHECK (category IN ('S', 'Z', 'E', 'AE', 'K', 'G', 'O', 'L', 'M')), -- VAT category of EN 16931; S: standard rate, Z: zero rate, E: exempt, AE: reverse charge, K: intra-community supply, G: export, O: outside the scope, L and M: Canary Islands, Ceuta and Melilla
+    rate numeric NOT NULL, -- percent: 19 means 19 %
     reason text, -- exemption reason, printed on the document
     CONSTRAINT tax_rate_key PRIMARY KEY (entity, tax, tax_status, valid_from),
     CONSTRAINT tax_rate_rate_check CHECK (rate >= 0 AND rate <= 1000),
@@ -63,13 +63,13 @@ CREATE TABLE IF NOT EXISTS billing.tax_rate ( -- what a tax class means for a se
 
 CREATE TABLE IF NOT EXISTS billing.product ( -- what is sold
     code text NOT NULL CONSTRAINT product_key PRIMARY KEY CONSTRAINT product_code_check CHECK (code <> ''), -- code that prices use
-    name text NOT NULL, -- as on documents
+    name text NOT NULL, -- name, as on documents
     metadata jsonb NOT NULL DEFAULT '{}' -- anything the caller wants to keep
 );
 
 CREATE TABLE IF NOT EXISTS billing.meter ( -- what usage events count
     code text NOT NULL CONSTRAINT meter_key PRIMARY KEY CONSTRAINT meter_code_check CHECK (code <> ''), -- code that prices and usage use
-    name text NOT NULL, -- for people
+    name text NOT NULL, -- name for people
     aggregation text NOT NULL DEFAULT 'sum' CONSTRAINT meter_aggregation_check CHECK (aggregation IN ('sum', 'count', 'max', 'last')), -- how the events of a period become its quantity
     unit_code text -- UN/ECE Recommendation 20 code, as on documents
 );
@@ -97,8 +97,8 @@ CREATE TABLE IF NOT EXISTS billing.price ( -- prices: how one thing is charged
 
 CREATE TABLE IF NOT EXISTS billing.price_version ( -- the schemes of a price, one after the other
     price text NOT NULL CONSTRAINT price_version_price_fkey REFERENCES billing.price, -- price
-    version int NOT NULL CONSTRAINT price_version_version_check CHECK (version > 0), -- 1, 2, 3 ...
-    scheme jsonb NOT NULL, -- price scheme
+    version int NOT NULL CONSTRAINT price_version_version_check CHECK (version > 0), -- 1, 2, 3 ... in the order of entry
+    scheme jsonb NOT NULL, -- price scheme: an object with a model and its keys
     valid_from timestamptz NOT NULL DEFAULT '-infinity', -- new items that start from then on take it
     in_use boolean NOT NULL DEFAULT false, -- an item was created with it, so it never changes
     CONSTRAINT price_version_key PRIMARY KEY (price, version),
@@ -107,7 +107,7 @@ CREATE TABLE IF NOT EXISTS billing.price_version ( -- the schemes of a price, on
 
 CREATE TABLE IF NOT EXISTS billing.plan ( -- plans: prices sold together
     code text NOT NULL CONSTRAINT plan_key PRIMARY KEY CONSTRAINT plan_code_check CHECK (code <> ''), -- code that subscriptions use
-    name text NOT NULL, -- for people
+    name text NOT NULL, -- name for people
     billing_day int CONSTRAINT plan_billing_day_check CHECK (billing_day BETWEEN 1 AND 31), -- default day of the month on which its subscriptions are billed; null: the day they start
     cycles int CONSTRAINT plan_cycles_check CHECK (cycles > 0), -- default number of cycles; null: endless
     archived_at timestamptz, -- from then on no new subscriptions
@@ -134,12 +134,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS plan_item_price_idx ON billing.plan_item (plan
 
 CREATE TABLE IF NOT EXISTS billing.coupon ( -- codes that customers redeem for a discount
     code text NOT NULL CONSTRAINT coupon_key PRIMARY KEY CONSTRAINT coupon_code_check CHECK (code <> ''), -- code that customers enter
-    name text NOT NULL, -- for people
+    name text NOT NULL, -- name for people
     scope text NOT NULL CONSTRAINT coupon_scope_check CHECK (scope IN ('document', 'subscription', 'item')), -- what it is taken off: documents, all lines of a subscription, or one item's
     price text CONSTRAINT coupon_price_fkey REFERENCES billing.price, -- scope item: items of this price
     type text NOT NULL CONSTRAINT coupon_type_check CHECK (type IN ('percentage', 'fixed')), -- percentage, or an amount
-    value numeric NOT NULL CONSTRAINT coupon_value_check CHECK (value >= 0 AND value < 'Infinity'), -- percent, or amount
-    currency text CONSTRAINT coupon_currency_fkey REFERENCES billing.currency, -- of a fixed amount
+    value numeric NOT NULL CONSTRAINT coupon_value_check CHECK (value >= 0 AND value < 'Infinity'), -- percent (19 means 19 %), or amount
+    currency text CONSTRAINT coupon_currency_fkey REFERENCES billing.currency, -- currency of a fixed amount; null for a percentage
     cycles int CONSTRAINT coupon_cycles_check CHECK (cycles > 0), -- cycles it lasts; null: for ever (of a fixed document coupon: until it is used up)
     valid_from timestamptz, -- redeemable from then on; null: at once
     expires_at timestamptz, -- redeemable before then; null: always

@@ -111,6 +111,13 @@ typedef struct DeltaList
 	TimestampTz early_from;		/* start of what is charged before it is due; DT_NOEND: nothing */
 } DeltaList;
 
+/* A difference by its place in a list. */
+typedef struct DeltaPlace
+{
+	int64		item_id;
+	int			place;
+} DeltaPlace;
+
 /* An aligned period of an item. */
 typedef struct Period
 {
@@ -169,8 +176,12 @@ extern const Terms *terms_at(const SubscriptionItem *item, TimestampTz at);
 
 /* difference.c */
 extern bool same_key(const LiveCharge *live, const Piece *piece);
+extern const LiveCharge *live_of_item(const LiveCharge *live, int nlive, int64 item_id, int *count);
 extern void charge_difference(const Subscription *subs, int nsubs, const Window *window,
 							  const PieceList *pieces, const LiveCharge *live, int nlive,
 							  DeltaList *list);
+
+/* settle.c */
+extern DeltaPlace *deltas_by_item(const DeltaList *list);
 
 #endif							/* BILLING_CHARGE_H */

@@ -400,13 +400,31 @@ keep_granted(Key *key, DeltaList *list)
 static bool
 has_moved(const Key *key)
 {
+	const Comparison *account = key->account;
+
 	if (key->npieces == 0 || key->pieces[0].kind != KIND_MINIMUM)
 		return false;
-	for (int i = 0; i < key->nknown; i++)
-		if (key->known[i].kind == KIND_MINIMUM && key->known[i].subscription_id == key->sub->id &&
-			key->known[i].start == key->pieces[0].start && !is_nothing(&key->known[i]))
+	for (int i = 0; i < account->nminimums; i++)
+		if (account->minimums[i]->subscription_id == key->sub->id &&
+			account->minimums[i]->start == key->pieces[0].start)
 			return true;
 	return false;
+}
+
+/* When corrections of the key's subscription are due; asked for key by key, so the answer is kept. */
+static TimestampTz
+corrections_due(const Key *key)
+{
+	Comparison *account = key->account;
+
+	if (key->window->at_once)
+		return key->window->horizon;
+	if (account->corrected != key->sub || account->corrected == NULL)
+	{
+		account->corrected = key->sub;
+		account->correction_due = correction_due(key->sub, key->window);
+	}
+	return account->correction_due;
 }
 
 /*
@@ -421,7 +439,7 @@ compare_key(Key *key, DeltaList *list)
 	for (int i = 0; i < key->nlive; i++)
 		key->charged = key->charged || !is_nothing(&key->live[i]);
 	if (key->charged)
-		key->correction_due = key->window->at_once ? key->window->horizon : correction_due(key->sub, key->window);
+		key->correction_due = corrections_due(key);
 	if (is_granted_beyond(key))
 	{
 		keep_granted(key, list);

@@ -36,21 +36,55 @@ earliest_cycle(PieceList *list)
 	return low;
 }
 
-/* Is a piece compared because of another one of its period or its cycle? */
-static bool
-goes_with_others(const Piece *piece, const Piece *pieces, int count, const Window *window)
+static int
+compare_cycles(const void *a, const void *b)
 {
-	for (int i = 0; i < count; i++)
-	{
-		const Piece *other = &pieces[i];
+	TimestampTz x = *(const TimestampTz *) a;
+	TimestampTz y = *(const TimestampTz *) b;
 
-		if (other->item == piece->item && other->period_no == piece->period_no && in_window(other, window))
-			return true;
-		if (other->cycle == piece->cycle && (has_periods(other->item) || other->kind == KIND_INSTALMENT) &&
-			piece_latest(other) > window->recompute_from)
-			return true;
+	return x < y ? -1 : x > y;
+}
+
+/* The cycles of which an edit touches a piece, in order; palloc'd. */
+static TimestampTz *
+touched_cycles(const Piece *pieces, int count, const Window *window, int *ncycles)
+{
+	TimestampTz *cycles = palloc(sizeof(TimestampTz) * Max(count, 1));
+
+	*ncycles = 0;
+	for (int i = 0; i < count; i++)
+		if ((has_periods(pieces[i].item) || pieces[i].kind == KIND_INSTALMENT) &&
+			piece_latest(&pieces[i]) > window->recompute_from)
+			cycles[(*ncycles)++] = pieces[i].cycle;
+	qsort(cycles, *ncycles, sizeof(TimestampTz), compare_cycles);
+	return cycles;
+}
+
+/*
+ * Marks the pieces of a subscription that are only context: neither in the
+ * window themselves nor, of an edited account, compared because of another one
+ * of their period or their cycle.  Pieces of one period stand together.
+ */
+static void
+mark_context(const Subscription *sub, Piece *pieces, int count, const Window *window)
+{
+	bool		edited = window->recompute_from < DT_NOEND;
+	int			ncycles;
+	TimestampTz *cycles = touched_cycles(pieces, count, window, &ncycles);
+
+	for (int first = 0, next; first < count; first = next)
+	{
+		bool		any = false;
+
+		for (next = first; next < count && pieces[next].item == pieces[first].item &&
+			 pieces[next].period_no == pieces[first].period_no; next++)
+			any = any || in_window(&pieces[next], window);
+		for (int i = first; i < next; i++)
+			pieces[i].context = !in_window(&pieces[i], window) &&
+				!(edited && (any || minimums_reach(sub, pieces[i].cycle, window->recompute_from) ||
+							 bsearch(&pieces[i].cycle, cycles, ncycles, sizeof(TimestampTz), compare_cycles) != NULL));
 	}
-	return minimums_reach(piece->item->subscription, piece->cycle, window->recompute_from);
+	pfree(cycles);
 }
 
 /* Adds all pieces of the cycles that have one in the window; those that only help to rate are context. */
@@ -61,7 +95,6 @@ add_cycles(const Subscription *sub, const Window *window, PieceList *list)
 	Window		wide = *window;
 	TimestampTz low;
 	int			first = list->count;
-	bool		edited = window->recompute_from < DT_NOEND;
 
 	subscription_pieces(sub, window, &pieces);
 	low = minimums_from(sub, window, earliest_cycle(&pieces));
@@ -71,13 +104,7 @@ add_cycles(const Subscription *sub, const Window *window, PieceList *list)
 	subscription_pieces(sub, &wide, list);
 	for (int i = first; i < list->count; i++)
 		list->pieces[i].cycle = piece_cycle(&list->pieces[i]);
-	for (int i = first; i < list->count; i++)
-	{
-		Piece	   *piece = &list->pieces[i];
-
-		piece->context = !in_window(piece, window) &&
-			!(edited && goes_with_others(piece, list->pieces + first, list->count - first, window));
-	}
+	mark_context(sub, list->pieces + first, list->count - first, window);
 }
 
 /* Adds the pieces of a subscription to be looked at, with those that their amounts depend on. */

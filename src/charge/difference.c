@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "charge/difference.h"
+#include "lib/search.h"
 
 /*
  * The schedule version in the key of a piece; what has no range keeps its key,
@@ -37,34 +38,49 @@ same_live_key(const LiveCharge *a, const LiveCharge *b)
 		a->period_no == b->period_no && a->version == b->version;
 }
 
+/* The live rows of an item among those of an account, which stand by item. */
+const LiveCharge *
+live_of_item(const LiveCharge *live, int nlive, int64 item_id, int *count)
+{
+	int			first = FIRST_OF_KEY(LiveCharge, item_id, live, nlive, item_id);
+	int			next = first;
+
+	while (next < nlive && live[next].item_id == item_id)
+		next++;
+	*count = next - first;
+	return live + first;
+}
+
 /* Gives a key its live rows, copied, in time order: those of a piece or of another row. */
 static void
-collect_live(Key *key, const Piece *piece, const LiveCharge *of, bool *taken)
+collect_live(Key *key, const Piece *piece, const LiveCharge *of)
 {
+	Comparison *account = key->account;
 	LiveCharge *rows;
 
+	key->known = live_of_item(account->live, account->nlive, piece ? piece->item->id : of->item_id, &key->nknown);
 	if (key->nknown == 0)
 		return;
 	rows = palloc(sizeof(LiveCharge) * key->nknown);
 	for (int i = 0; i < key->nknown; i++)
 	{
 		const LiveCharge *live = &key->known[i];
+		bool	   *taken = &account->taken[live - account->live];
 
-		if (taken[i] || !(piece ? same_key(live, piece) : same_live_key(live, of)))
+		if (*taken || !(piece ? same_key(live, piece) : same_live_key(live, of)))
 			continue;
-		taken[i] = true;
+		*taken = true;
 		rows[key->nlive++] = *live;
 	}
 	key->live = rows;
 }
 
 static const Subscription *
-find_subscription(const Subscription *subs, int nsubs, int64 id)
+find_subscription(const Comparison *account, int64 id)
 {
-	for (int i = 0; i < nsubs; i++)
-		if (subs[i].id == id)
-			return &subs[i];
-	return NULL;
+	int			i = FIRST_OF_KEY(Subscription, id, account->subs, account->nsubs, id);
+
+	return i < account->nsubs && account->subs[i].id == id ? &account->subs[i] : NULL;
 }
 
 /* The item of a live row, under the same version of the calendar if there is one. */
@@ -73,9 +89,9 @@ find_item(const Subscription *sub, const LiveCharge *live)
 {
 	const SubscriptionItem *item = NULL;
 
-	for (int i = 0; i < sub->nitems; i++)
-		if (sub->items[i].id == live->item_id &&
-			(item == NULL || sub->items[i].calendar->version == live->version))
+	for (int i = FIRST_OF_KEY(SubscriptionItem, id, sub->items, sub->nitems, live->item_id);
+		 i < sub->nitems && sub->items[i].id == live->item_id; i++)
+		if (item == NULL || sub->items[i].calendar->version == live->version)
 			item = &sub->items[i];
 	return item;
 }
@@ -120,55 +136,75 @@ is_untouched(const Subscription *sub, const SubscriptionItem *item, const LiveCh
 
 /* Live rows of keys that have no piece at all any more. */
 static void
-give_up_rest(const Subscription *subs, int nsubs, const Window *window, const LiveCharge *live, int nlive,
-			 bool *taken, DeltaList *list)
+give_up_rest(Comparison *account, DeltaList *list)
 {
-	for (int i = 0; i < nlive; i++)
-	{
-		Key			key = {
-			.window = window, .sub = find_subscription(subs, nsubs, live[i].subscription_id),
-			.known = live, .nknown = nlive
-		};
+	const Window *window = account->window;
 
-		if (taken[i] || key.sub == NULL || is_nothing(&live[i]))
+	for (int i = 0; i < account->nlive; i++)
+	{
+		const LiveCharge *live = &account->live[i];
+		Key			key = {.account = account, .window = window};
+
+		if (account->taken[i] || is_nothing(live))
 			continue;
-		key.item = find_item(key.sub, &live[i]);
-		if (is_untouched(key.sub, key.item, &live[i], window))
+		key.sub = find_subscription(account, live->subscription_id);
+		if (key.sub == NULL)
 			continue;
-		collect_live(&key, NULL, &live[i], taken);
+		key.item = find_item(key.sub, live);
+		if (is_untouched(key.sub, key.item, live, window))
+			continue;
+		collect_live(&key, NULL, live);
 		compare_key(&key, list);
+	}
+}
+
+/* Takes the live rows down that minimums look for in all keys. */
+static void
+note_minimums(Comparison *account)
+{
+	for (int i = 0; i < account->nlive; i++)
+	{
+		if (account->live[i].kind != KIND_MINIMUM || is_nothing(&account->live[i]))
+			continue;
+		if (account->minimums == NULL)
+			account->minimums = palloc(sizeof(LiveCharge *) * account->nlive);
+		account->minimums[account->nminimums++] = &account->live[i];
 	}
 }
 
 /*
  * Adds the differences of an account: pieces are those in the window, rated,
  * key by key in time order; live its live rows from the earliest edit on (none
- * where nothing was edited).  Live rows of subscriptions that are not given
- * are left alone.
+ * where nothing was edited), by item and start.  Live rows of subscriptions
+ * that are not given, by id, are left alone.
  */
 void
 charge_difference(const Subscription *subs, int nsubs, const Window *window,
 				  const PieceList *pieces, const LiveCharge *live, int nlive, DeltaList *list)
 {
-	bool	   *taken = palloc0(sizeof(bool) * Max(nlive, 1));
+	Comparison	account = {
+		.subs = subs, .nsubs = nsubs, .window = window, .live = live, .nlive = nlive,
+		.taken = nlive > 0 ? palloc0(sizeof(bool) * nlive) : NULL
+	};
 
 	list->early_from = DT_NOEND;
+	note_minimums(&account);
 	for (int first = 0, next; first < pieces->count; first = next)
 	{
 		Piece	   *piece = &pieces->pieces[first];
 		Key			key = {
 			.item = piece->item, .sub = piece->item->subscription, .window = window, .pieces = piece,
-			.known = live, .nknown = nlive
+			.account = &account
 		};
 
 		for (next = first; next < pieces->count && pieces->pieces[next].item == piece->item &&
 			 pieces->pieces[next].period_no == piece->period_no;)
 			next++;
 		key.npieces = next - first;
-		collect_live(&key, piece, NULL, taken);
+		collect_live(&key, piece, NULL);
 		compare_key(&key, list);
 	}
 	if (nlive > 0)
-		give_up_rest(subs, nsubs, window, live, nlive, taken, list);
+		give_up_rest(&account, list);
 	deltas_settle(list, window, live, nlive);
 }

@@ -7,6 +7,21 @@
 
 #include "charge/charge.h"
 
+/* An account while its keys are compared. */
+typedef struct Comparison
+{
+	const Subscription *subs;	/* by id */
+	int			nsubs;
+	const Window *window;
+	const LiveCharge *live;		/* by item */
+	int			nlive;
+	bool	   *taken;			/* by a key, for each live row */
+	const LiveCharge **minimums;	/* live rows of minimums that charge something */
+	int			nminimums;
+	const Subscription *corrected;	/* whose corrections are due ... */
+	TimestampTz correction_due; /* ... then */
+} Comparison;
+
 /* One key while it is compared. */
 typedef struct Key
 {
@@ -18,11 +33,13 @@ typedef struct Key
 	bool	   *kept;			/* by a live row, for each piece */
 	const LiveCharge *live;		/* in time order, rows of nothing among them */
 	int			nlive;
-	const LiveCharge *known;	/* the live rows of all keys of the account */
+	const LiveCharge *known;	/* the live rows of all keys of the item */
 	int			nknown;
+	Comparison *account;
 	TimestampTz correction_due;
 	bool		charged;		/* something is live */
 } Key;
+
 
 /* Does it have a range, or is it only told apart by its ordinal? */
 static inline bool

@@ -86,14 +86,21 @@ item_next_regular(const SubscriptionItem *item, TimestampTz from, TimestampTz un
 TimestampTz
 subscription_next_regular(const Subscription *sub, TimestampTz from, TimestampTz until)
 {
+	RegularSearch *search = &sub->searches[(uint64) (from / USECS_PER_HOUR + until / USECS_PER_DAY) % sub->nsearches];
 	TimestampTz next = DT_NOEND;
 
-	for (int i = 0; i < sub->nitems; i++)
+	if (search->done && search->from == from && search->until == until)
+		return search->found;
+	for (int i = 0; i < sub->nitems && next > from; i++)
 	{
 		TimestampTz due = item_next_regular(&sub->items[i], from, Min(until, next));
 
 		next = Min(next, due);
 	}
+	*search = (RegularSearch)
+	{
+		.done = true, .from = from, .until = until, .found = next
+	};
 	return next;
 }
 

@@ -173,17 +173,35 @@ subscription_pieces(const Subscription *sub, const Window *window, PieceList *li
 		pfree(pieces.pieces);
 }
 
+/*
+ * The period from which on an item's pieces may be due after an instant.  Where
+ * nothing changes in those before it, each of them is one piece, due at its
+ * start in advance and at its end in arrears, so they need not be looked at.
+ */
+static int64
+first_due_no(const SubscriptionItem *item, TimestampTz after)
+{
+	Window		window = {.billed_through = after, .recompute_from = DT_NOEND};
+	int64		first = first_period_no(item, &window);
+	TimestampTz changed = Max(item->from, item->terms[item->nterms - 1].from);
+	int64		next;
+
+	if (item->irregular || after < changed || changed > schedule_start(&item->schedule, first))
+		return first;
+	next = schedule_period_at(&item->schedule, after) + (item->price->advance ? 1 : 0);
+	return next > first && schedule_start(&item->schedule, next) <= item->to ? next : first;
+}
+
 /* The first due instant of the item's pieces after the given one; DT_NOEND: none.  pieces is scratch. */
 static TimestampTz
 item_next_due(const SubscriptionItem *item, TimestampTz after, PieceList *pieces)
 {
-	Window		window = {.billed_through = after, .recompute_from = DT_NOEND};
 	TimestampTz next = DT_NOEND;
 	bool		recurs = has_periods(item);
 
 	if (recurs ? item->from >= item->to : once_is_over(item, after))
 		return DT_NOEND;
-	for (int64 n = recurs ? first_period_no(item, &window) : 0; next == DT_NOEND; n++)
+	for (int64 n = recurs ? first_due_no(item, after) : 0; next == DT_NOEND; n++)
 	{
 		pieces->count = 0;
 		if (recurs)

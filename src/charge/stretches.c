@@ -79,6 +79,7 @@ side_of_rise(const Fold *fold, const Terms *force, TimestampTz at, const Terms *
 			case FIRST_PRORATE:
 				break;
 		}
+	Assert(terms != NULL);
 	return terms->price->charge_side;
 }
 

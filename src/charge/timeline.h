@@ -175,6 +175,15 @@ typedef struct Minimum
 	int			nsegments;
 } Minimum;
 
+/* A search for a regular charge of a subscription and what it found: many items ask for the same. */
+typedef struct RegularSearch
+{
+	bool		done;
+	TimestampTz from;
+	TimestampTz until;
+	TimestampTz found;
+} RegularSearch;
+
 struct Subscription
 {
 	int64		id;
@@ -191,8 +200,10 @@ struct Subscription
 	int			ndiscounts;
 	Minimum    *minimums;		/* those of items first, then the shorter first */
 	int			nminimums;
-	SubscriptionItem *items;	/* by id, then by calendar */
+	SubscriptionItem *items;	/* by id, then by calendar; never changed once they are looked at */
 	int			nitems;
+	RegularSearch *searches;	/* the last ones; private to due.c, zeroed by the loader */
+	int			nsearches;
 };
 
 /* A live row of table charge: what is charged for a range now. */

@@ -30,17 +30,22 @@ PG_FUNCTION_INFO_V1(billing_emit);
 PG_FUNCTION_INFO_V1(billing_event_adoption);
 
 /* Columns of the rows that a batch writes. */
+#define EVENT_COLUMNS(X) \
+	X(account_id, INT8OID) X(adoption_number, INT4OID) X(xid, XID8OID) X(event_no, INT8OID) \
+	X(type, TEXTOID) X(occurred_at, TIMESTAMPTZOID) X(recorded_at, TIMESTAMPTZOID) \
+	X(invoice_id, INT8OID) X(payload, JSONBOID)
+
+#define X(name, type) EVENT_##name,
 enum
 {
-	EVENT_ACCOUNT_ID, EVENT_ADOPTION_NUMBER, EVENT_XID, EVENT_EVENT_NO, EVENT_TYPE, EVENT_OCCURRED_AT,
-	EVENT_RECORDED_AT, EVENT_INVOICE_ID, EVENT_PAYLOAD, EVENT_COUNT
+	EVENT_COLUMNS(X) EVENT_COUNT
 };
-
+#undef X
+#define X(name, type) {#name, sizeof(#name) - 1, type, false},
 static const Column event_columns[EVENT_COUNT] = {
-	{"account_id", INT8OID, false}, {"adoption_number", INT4OID, false}, {"xid", XID8OID, false},
-	{"event_no", INT8OID, false}, {"type", TEXTOID, false}, {"occurred_at", TIMESTAMPTZOID, false},
-	{"recorded_at", TIMESTAMPTZOID, false}, {"invoice_id", INT8OID, false}, {"payload", JSONBOID, false}
+	EVENT_COLUMNS(X)
 };
+#undef X
 
 pg_noreturn static void
 refuse_without_book(void)
@@ -150,15 +155,15 @@ events_put(EventLog *log, int type, int64 account_id, int64 event_no, int64 invo
 
 	if (log->adoption_number == 0)
 		log->adoption_number = event_adoption();
-	values[EVENT_ACCOUNT_ID] = Int64GetDatum(account_id);
-	values[EVENT_ADOPTION_NUMBER] = Int32GetDatum(log->adoption_number);
-	values[EVENT_XID] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	values[EVENT_EVENT_NO] = Int64GetDatum(event_no);
-	values[EVENT_TYPE] = CStringGetTextDatum(log->types[type]);
-	values[EVENT_OCCURRED_AT] = TimestampTzGetDatum(occurred_at);
-	values[EVENT_RECORDED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	values[EVENT_INVOICE_ID] = Int64GetDatum(invoice_id);
-	values[EVENT_PAYLOAD] = payload;
+	values[EVENT_account_id] = Int64GetDatum(account_id);
+	values[EVENT_adoption_number] = Int32GetDatum(log->adoption_number);
+	values[EVENT_xid] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[EVENT_event_no] = Int64GetDatum(event_no);
+	values[EVENT_type] = CStringGetTextDatum(log->types[type]);
+	values[EVENT_occurred_at] = TimestampTzGetDatum(occurred_at);
+	values[EVENT_recorded_at] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[EVENT_invoice_id] = Int64GetDatum(invoice_id);
+	values[EVENT_payload] = payload;
 	rows_put(&log->rows, values, nulls);
 }
 

@@ -42,7 +42,7 @@ tables() {
 
 	-- What billing.setup() executes.
 	CREATE FUNCTION billing_internal.books_ddl() RETURNS text
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $billing_books$ SELECT $billing_ddl$
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $billing_books$ SELECT $billing_ddl$
 	SQL
 	for module in "$@"; do
 		file=$source/$module/tables.sql
@@ -62,7 +62,7 @@ steps() {
 
 	-- What billing.setup() executes before that in books of older versions.
 	CREATE FUNCTION billing_internal.books_steps(OUT from_version text, OUT to_version text, OUT ddl text) RETURNS SETOF record
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $billing_books$ VALUES
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $billing_books$ VALUES
 	SQL
 	comma=
 	for file in "$source"/updates/books--*--*.sql; do

@@ -26,6 +26,9 @@ StaticAssertDecl((int) HEADER_COUNT <= MAX_COLUMNS && (int) LINE_COUNT <= MAX_CO
 /* Enough for a document of some ten lines, and kept from one to the next. */
 #define SCRATCH_MEMORY (64 * 1024)
 
+/* Most canonical forms fit into it, so that they need not grow. */
+#define FORM_SIZE 4000
+
 /* Part of a credit note that is set off against what it corrects. */
 typedef struct AllocationRequest
 {
@@ -59,6 +62,7 @@ add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 	StringInfoData form;
 
 	initStringInfo(&form);
+	enlargeStringInfo(&form, FORM_SIZE);
 	canonical_begin(&form);
 	header_row(terms, document, values, nulls);
 	rows_put(&batch->header, values, nulls);
@@ -89,6 +93,7 @@ add_rows(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 	return canonical_hash(&form);
 }
 
+/* Asks for the seal of a finished document. */
 static void
 add_seal(DocumentBatch *batch, const AccountTerms *terms, const Document *document, const Digest *payload)
 {
@@ -106,6 +111,7 @@ add_seal(DocumentBatch *batch, const AccountTerms *terms, const Document *docume
 	};
 }
 
+/* Asks for the allocations of a credit note to the documents that it corrects. */
 static void
 add_allocations(DocumentBatch *batch, const AccountTerms *terms, const Document *document)
 {

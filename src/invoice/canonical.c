@@ -22,7 +22,7 @@
 #include "lib/num.h"
 
 const Column header_columns[HEADER_COUNT] = {
-#define X(name, type, sealed) {#name, type, sealed},
+#define X(name, type, sealed) {#name, sizeof(#name) - 1, type, sealed},
 	HEADER_COLUMNS(X)
 };
 const Column line_columns[LINE_COUNT] = {
@@ -48,22 +48,33 @@ canonical_begin(StringInfo form)
 	appendStringInfoString(form, "billing document 1\n");
 }
 
+/* Adds bytes; inlined, as a form is made of a hundred and fifty short stretches. */
+static inline void
+append_bytes(StringInfo form, const char *bytes, int length)
+{
+	if (form->len + length >= form->maxlen)
+		enlargeStringInfo(form, length);
+	memcpy(form->data + form->len, bytes, length);
+	form->len += length;
+}
+
+/* Adds text in which backslash and line feed are escaped. */
 static void
 append_escaped(StringInfo form, const char *text, int length)
 {
 	const char *end = text + length;
 
 	if (memchr(text, '\\', length) == NULL && memchr(text, '\n', length) == NULL)
-		appendBinaryStringInfo(form, text, length);
+		append_bytes(form, text, length);
 	else
 		for (; text < end; text++)
 		{
 			if (*text == '\\')
-				appendBinaryStringInfo(form, "\\\\", 2);
+				append_bytes(form, "\\\\", 2);
 			else if (*text == '\n')
-				appendBinaryStringInfo(form, "\\n", 2);
+				append_bytes(form, "\\n", 2);
 			else
-				appendStringInfoCharMacro(form, *text);
+				append_bytes(form, text, 1);
 		}
 }
 
@@ -72,7 +83,7 @@ append_int64(StringInfo form, int64 value)
 {
 	char		digits[32];
 
-	appendBinaryStringInfo(form, digits, pg_lltoa(value, digits));
+	append_bytes(form, digits, pg_lltoa(value, digits));
 }
 
 /*
@@ -94,28 +105,68 @@ append_numeric(StringInfo form, Numeric number)
 	int			size = VARSIZE_ANY_EXHDR(number);
 	int			slot = hash_bytes((const unsigned char *) bytes, size) % lengthof(seen);
 	char	   *text;
+	int			length;
 
 	if (seen[slot].size == size && memcmp(seen[slot].bytes, bytes, size) == 0)
 	{
-		appendBinaryStringInfo(form, seen[slot].text, seen[slot].length);
+		append_bytes(form, seen[slot].text, seen[slot].length);
 		return;
 	}
 	text = num_out(number);
-	appendStringInfoString(form, text);
-	if (size <= (int) sizeof(seen[slot].bytes) && strlen(text) < sizeof(seen[slot].text))
+	length = strlen(text);
+	append_bytes(form, text, length);
+	if (size <= (int) sizeof(seen[slot].bytes) && length <= (int) sizeof(seen[slot].text))
 	{
 		seen[slot].size = size;
-		seen[slot].length = strlen(strcpy(seen[slot].text, text));
+		seen[slot].length = length;
+		memcpy(seen[slot].text, text, length);
 		memcpy(seen[slot].bytes, bytes, size);
 	}
 }
 
+/*
+ * An object's text.  That of a column before is remembered by its bytes: all
+ * documents of a batch have the same seller, and most no metadata.
+ */
 static void
-append_value(StringInfo form, Oid type, Datum value)
+append_object(StringInfo form, const Column *column, Jsonb *object)
+{
+	static struct
+	{
+		const Column *column;
+		int			size;
+		int			length;
+		char		bytes[1000];
+		char		text[1000];
+	}			seen[8], *last;
+	int			size = VARSIZE(object);
+	int			start = form->len;
+	char	   *text;
+
+	last = &seen[(uintptr_t) column / sizeof(Column) % lengthof(seen)];
+	if (last->column == column && last->size == size && memcmp(last->bytes, object, size) == 0)
+	{
+		append_bytes(form, last->text, last->length);
+		return;
+	}
+	text = JsonbToCString(NULL, &object->root, size);
+	append_escaped(form, text, strlen(text));
+	if (size > (int) sizeof(last->bytes) || form->len - start > (int) sizeof(last->text))
+		return;
+	last->column = column;
+	last->size = size;
+	memcpy(last->bytes, object, size);
+	last->length = form->len - start;
+	memcpy(last->text, form->data + start, last->length);
+}
+
+/* Adds a value as its column's type has it in the form. */
+static void
+append_value(StringInfo form, const Column *column, Datum value)
 {
 	text	   *string;
 
-	switch (type)
+	switch (column->type)
 	{
 		case INT4OID:
 			append_int64(form, DatumGetInt32(value));
@@ -125,7 +176,7 @@ append_value(StringInfo form, Oid type, Datum value)
 			append_int64(form, DatumGetInt64(value));
 			break;
 		case BOOLOID:
-			appendStringInfoCharMacro(form, DatumGetBool(value) ? 't' : 'f');
+			append_bytes(form, DatumGetBool(value) ? "t" : "f", 1);
 			break;
 		case NUMERICOID:
 			append_numeric(form, DatumGetNumeric(value));
@@ -135,15 +186,10 @@ append_value(StringInfo form, Oid type, Datum value)
 			append_escaped(form, VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
 			break;
 		case JSONBOID:
-			{
-				Jsonb	   *object = DatumGetJsonbP(value);
-				char	   *out = JsonbToCString(NULL, &object->root, VARSIZE(object));
-
-				append_escaped(form, out, strlen(out));
-				break;
-			}
+			append_object(form, column, DatumGetJsonbP(value));
+			break;
 		default:
-			elog(ERROR, "type %u has no canonical form", type);
+			elog(ERROR, "type %u has no canonical form", column->type);
 	}
 }
 
@@ -152,17 +198,17 @@ void
 canonical_row(StringInfo form, const char *part, const Column *columns, int ncolumns,
 			  const Datum *values, const bool *nulls)
 {
-	appendStringInfoChar(form, '[');
-	appendStringInfoString(form, part);
-	appendBinaryStringInfo(form, "]\n", 2);
+	append_bytes(form, "[", 1);
+	append_bytes(form, part, strlen(part));
+	append_bytes(form, "]\n", 2);
 	for (int i = 0; i < ncolumns; i++)
 	{
 		if (!columns[i].sealed || nulls[i])
 			continue;
-		appendStringInfoString(form, columns[i].name);
-		appendStringInfoCharMacro(form, '=');
-		append_value(form, columns[i].type, values[i]);
-		appendStringInfoCharMacro(form, '\n');
+		append_bytes(form, columns[i].name, columns[i].name_length);
+		append_bytes(form, "=", 1);
+		append_value(form, &columns[i], values[i]);
+		append_bytes(form, "\n", 1);
 	}
 }
 

@@ -47,26 +47,36 @@ bring_back(Document *document, const DocumentDiscounts *discounts, int64 origin_
 			add_use(document, discounts->uses[i].discount_id, origin_invoice, -parts[i]);
 }
 
-/* Shares that corrections bring back, document by document; the lines know them from the start. */
+/* The document that a line corrects; 0: none. */
+static int64
+corrected_by(const DocumentLine *line)
+{
+	return line->delta->correction ? line->delta->live->origin_invoice : 0;
+}
+
+/*
+ * Shares that corrections bring back, document by document; the lines know them
+ * from the start.  What is corrected are a few documents, however many the lines.
+ */
 static void
 bring_shares_back(Document *document, const DocumentDiscounts *discounts)
 {
 	for (int i = 0; i < document->nlines; i++)
 	{
-		int64		origin = document->lines[i].delta->live ? document->lines[i].delta->live->origin_invoice : 0;
+		int64		origin = corrected_by(&document->lines[i]);
 		int64		amount = 0;
-		bool		first = true;
+		int			first = 0;
 
-		for (int k = 0; k < document->nlines; k++)
-		{
-			const Delta *delta = document->lines[k].delta;
-
-			if (!delta->correction || delta->live->origin_invoice != origin)
-				continue;
-			first = first && k >= i;
-			amount = amount_sub(amount, delta->document_discount);
-		}
-		if (first && amount != 0 && document->lines[i].delta->correction)
+		if (origin == 0)
+			continue;
+		while (corrected_by(&document->lines[first]) != origin)
+			first++;
+		if (first < i)
+			continue;
+		for (int k = i; k < document->nlines; k++)
+			if (corrected_by(&document->lines[k]) == origin)
+				amount = amount_sub(amount, document->lines[k].delta->document_discount);
+		if (amount != 0)
 			bring_back(document, discounts, origin, amount);
 	}
 }

@@ -169,6 +169,7 @@ add_invoice(DocumentList *list, DocumentLine *lines, int nlines, const Correctio
 	document_totals(document);
 }
 
+/* A credit note of lines that give back; their money, negative until here, becomes positive. */
 static void
 add_credit_note(DocumentList *list, DocumentLine *lines, int nlines, CorrectionHistory *history)
 {

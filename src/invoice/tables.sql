@@ -47,7 +47,7 @@ CREATE INDEX IF NOT EXISTS invoice_header_draft_idx ON billing.invoice_header (a
 CREATE TABLE IF NOT EXISTS billing.invoice_line ( -- lines of documents
     account_id bigint NOT NULL, -- account
     invoice_id bigint NOT NULL, -- document
-    line_no int NOT NULL CONSTRAINT invoice_line_line_no_check CHECK (line_no > 0), -- 1, 2, 3 ...
+    line_no int NOT NULL CONSTRAINT invoice_line_line_no_check CHECK (line_no > 0), -- number of the line: 1, 2, 3 ...
     nature text NOT NULL CONSTRAINT invoice_line_nature_check CHECK (nature IN ('charge', 'correction', 'grant', 'external')), -- charge; correction by the engine; grant by a person; external
     subscription_id bigint, -- subscription
     item_id bigint, -- item
@@ -68,7 +68,7 @@ CREATE TABLE IF NOT EXISTS billing.invoice_line ( -- lines of documents
     increment_amount numeric NOT NULL DEFAULT 0, -- added
     amount numeric NOT NULL, -- gross_amount - discount_amount + increment_amount, with tax where tax_inclusive
     document_discount numeric NOT NULL DEFAULT 0, -- its share of the document's discounts
-    net_amount numeric NOT NULL, -- its share of net_total
+    net_amount numeric NOT NULL, -- amount without tax and after document discounts: its share of net_total
     tax_inclusive boolean NOT NULL DEFAULT false, -- the amounts but net_amount contain the tax
     tax text, -- tax class
     tax_category text NOT NULL, -- EN 16931 VAT category

@@ -156,6 +156,7 @@ document_totals(Document *document)
 	}
 }
 
+/* What earlier credit notes gave back of a document's category and rate. */
 static int64
 credited_before(const CorrectionHistory *history, int64 invoice_id, const TaxTotal *group, bool inclusive)
 {

@@ -138,6 +138,9 @@ check_series_row(const Chain *chain)
 	return NULL;
 }
 
+/*
+ * Puts a finding about a position of the chain; of a stored document, where there is one, also its number and id.
+ */
 static void
 report_break(ReturnSetInfo *rsinfo, const Chain *chain, int64 position, SPITupleTable *rows, uint64 row,
 			 const char *problem)
@@ -198,16 +201,19 @@ verify_series(const char *series, ReturnSetInfo *rsinfo)
 	MemoryContextDelete(scratch);
 }
 
-/* Set of broken positions, one per series; null: all series. */
+/* Set of broken positions, one per series; null: all series that the caller may see. */
 static Datum
 verify_chain(FunctionCallInfo fcinfo, bool any_version)
 {
 	static SpiQuery list = {
-		.text = "SELECT code FROM billing.series WHERE code = $1 OR $1 IS NULL ORDER BY code", .nargs = 1, .argtypes = {TEXTOID}
+		.text = "SELECT code FROM billing.series WHERE (code = $1 OR $1 IS NULL) AND (entity = ANY ($2) OR $2 IS NULL) ORDER BY code",
+		.nargs = 2, .argtypes = {TEXTOID, TEXTARRAYOID}
 	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	BooksScope	scope;
-	Datum		series = PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0);
+	Datum		values[2] = {PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0)};
+	char		nulls[2] = {PG_ARGISNULL(0) ? 'n' : ' '};
+	bool		all;
 	int			count;
 	char	  **codes;
 
@@ -216,12 +222,13 @@ verify_chain(FunctionCallInfo fcinfo, bool any_version)
 	books_become_owner(&scope);
 	if (!any_version)
 		books_check(false);
-	books_authorize(&scope, ACCESS_READER, 0, NULL);
-	count = (int) query_run(&list, &series, PG_ARGISNULL(0) ? "n" : NULL, true);
+	values[1] = books_entities(&scope, ACCESS_READER, &all);
+	nulls[1] = all ? 'n' : ' ';
+	count = (int) query_run(&list, values, nulls, true);
 	if (count == 0 && !PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_UNKNOWN_SERIES),
-				 errmsg("series \"%s\" does not exist", TextDatumGetCString(series))));
+				 errmsg("series \"%s\" does not exist", TextDatumGetCString(values[0]))));
 	codes = palloc(sizeof(char *) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 		codes[i] = query_text(i, 1);

@@ -81,6 +81,9 @@ BEGIN
     INSERT INTO billing.book (version, system_identifier, database_oid, adopted_at, event_system_identifier, event_database_oid)
     SELECT engine, i.system_identifier, i.database_oid, now(), i.system_identifier, i.database_oid FROM billing_internal.identity() i
         ON CONFLICT (singleton) DO UPDATE SET version = engine;
+    IF billing_internal.reading_limited() THEN
+        PERFORM billing_internal.apply_limits();
+    END IF;
     PERFORM billing_internal.apply_access(a.role_name, a.kind, a.entity) FROM billing.access a JOIN pg_roles r ON r.rolname = a.role_name;
 END $$;
 COMMENT ON FUNCTION billing_internal.setup_book(text) IS 'second part of setup(), as the owner: notes the version and renews the grants';
@@ -100,6 +103,9 @@ COMMENT ON FUNCTION billing.adopt_books() IS
     'lets books that were copied here (restored dump, template copy, pg_upgrade) bill; make sure that the original no longer does; returns the adoption number';
 CREATE FUNCTION billing_internal.adopt_books() RETURNS int
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    -- logical replication brings rows, and leaves sequences where they were
+    SELECT setval('billing.account_id_seq', a.last) FROM (SELECT max(account_id) AS last FROM billing.account) a, billing.account_id_seq s WHERE a.last >= s.last_value;
+    SELECT setval('billing.run_id_seq', r.last) FROM (SELECT max(id) AS last FROM billing.run) r, billing.run_id_seq s WHERE r.last >= s.last_value;
     UPDATE billing.book b SET system_identifier = i.system_identifier, database_oid = i.database_oid,
            adoption_number = greatest(b.adoption_number + 1, b.event_adoption_number), adopted_at = now()
       FROM billing_internal.identity() i RETURNING b.adoption_number
@@ -162,7 +168,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.change_routine_access(text, text[], boolean) IS 'body of billing_internal.routine_access, as the owner of the engine';
 
--- Grants by the owner of the books.  Access to one entity is through calls only, which check it.
+-- Grants by the owner of the books.  Access to one entity is through calls, which check it, and where
+-- reading is limited to entities, also by SELECT.
 CREATE FUNCTION billing_internal.apply_access(role_name text, kind text, entity text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -172,10 +179,11 @@ DECLARE
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA billing TO %I', role_name);
     PERFORM billing_internal.routine_access(role_name, kinds, entity <> '');
-    IF entity <> '' THEN RETURN; END IF;
+    IF entity <> '' AND NOT billing_internal.reading_limited() THEN RETURN; END IF;
     FOR relation IN SELECT billing_internal.book_relations() LOOP
         EXECUTE format('GRANT SELECT ON %s TO %I', relation, role_name);
     END LOOP;
+    IF entity <> '' THEN RETURN; END IF;
     IF 'application' = ANY (kinds) THEN
         EXECUTE format('GRANT INSERT ON billing.usage_event TO %I', role_name);
     END IF;
@@ -204,9 +212,9 @@ BEGIN
     END IF;
     IF entity IS NOT NULL THEN
         PERFORM billing_internal.the_entity(entity);
-        IF kind = 'reader' THEN
-            PERFORM billing_internal.fail('feature_not_supported', 'reading cannot be limited to an entity',
-                'Tables and views show all entities.', 'Give the role views of your own.');
+        IF kind = 'reader' AND NOT billing_internal.reading_limited() THEN
+            PERFORM billing_internal.fail('object_not_in_prerequisite_state', 'reading is not limited to entities',
+                'Tables and views show all entities.', 'Call billing.limit_reading() first, which gives the tables row-level security.');
         END IF;
     END IF;
     IF name = current_user THEN
@@ -218,6 +226,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.grant_access(regrole, text, text) IS 'body of billing.grant_access';
 
+CREATE FUNCTION billing_internal.renew_access(role_name text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    relation regclass;
+BEGIN
+    FOR relation IN SELECT billing_internal.book_relations() LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %I', relation, role_name);
+    END LOOP;
+    PERFORM billing_internal.routine_access(role_name, NULL);
+    EXECUTE format('REVOKE ALL ON SCHEMA billing, billing_internal FROM %I', role_name);
+    PERFORM billing_internal.apply_access(a.role_name, a.kind, a.entity) FROM billing.access a WHERE a.role_name = renew_access.role_name;
+END $$;
+COMMENT ON FUNCTION billing_internal.renew_access(text) IS 'takes all privileges from a role and gives it those of the access it has';
+
 CREATE FUNCTION billing.revoke_access(role regrole, kind text, entity text DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_administrator';
 COMMENT ON FUNCTION billing.revoke_access(regrole, text, text) IS 'takes a kind of access from a role; what other grants give it stays; returns the role''s name';
@@ -225,18 +247,12 @@ CREATE FUNCTION billing_internal.revoke_access(role regrole, kind text, entity t
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     name CONSTANT text := (SELECT rolname FROM pg_roles WHERE oid = role);
-    relation regclass;
 BEGIN
     DELETE FROM billing.access a WHERE a.role_name = name AND a.kind = revoke_access.kind AND a.entity = coalesce(revoke_access.entity, '');
     IF NOT FOUND THEN
         PERFORM billing_internal.fail('invalid_argument', format('role "%s" has no such access', name));
     END IF;
-    FOR relation IN SELECT billing_internal.book_relations() LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM %I', relation, name);
-    END LOOP;
-    PERFORM billing_internal.routine_access(name, NULL);
-    EXECUTE format('REVOKE ALL ON SCHEMA billing, billing_internal FROM %I', name);
-    PERFORM billing_internal.apply_access(a.role_name, a.kind, a.entity) FROM billing.access a WHERE a.role_name = name;
+    PERFORM billing_internal.renew_access(name);
     RETURN name;
 END $$;
 COMMENT ON FUNCTION billing_internal.revoke_access(regrole, text, text) IS 'body of billing.revoke_access';

@@ -18,9 +18,7 @@
 
 #include "lib/calendar.h"
 #include "lib/errors.h"
-
-/* 10000-01-01 00:00 UTC: instants lie before it (doc/rules.md 3). */
-#define END_OF_INSTANTS INT64CONST(252455616000000000)
+#include "lib/zone.h"
 
 /* A year in which every instant is over, and one before the first. */
 #define YEAR_TOO_LATE 10001
@@ -62,86 +60,11 @@ check_interval(const Interval *every)
 			 errhint("Use, for example, 1 month, 1 year, 2 weeks or 30 days.")));
 }
 
-/*
- * Whether the name is one of the time zone data.  The server also takes POSIX
- * descriptions, so a misspelt Europe/Berlin5 would be a zone five hours west;
- * those come back in capitals and with a digit.
- */
-static bool
-time_zone_is_named(const char *name)
-{
-	static const char *const with_digit[] = {
-		"GMT0", "GMT+0", "GMT-0", "EST5EDT", "CST6CDT", "MST7MDT", "PST8PDT"
-	};
-	bool		digit = false;
-
-	for (const char *c = name; *c != '\0'; c++)
-	{
-		if (*c >= 'a' && *c <= 'z')
-			return true;
-		digit = digit || (*c >= '0' && *c <= '9');
-	}
-	for (int i = 0; i < (int) lengthof(with_digit); i++)
-		if (strcmp(name, with_digit[i]) == 0)
-			return true;
-	return !digit;
-}
-
-/*
- * The zone of an IANA name, in any case; lives as long as the session.  Raises
- * invalid_time_zone.
- */
-pg_tz *
-time_zone_lookup(const char *name)
-{
-	pg_tz	   *tz = strlen(name) <= TZ_STRLEN_MAX ? pg_tzset(name) : NULL;
-
-	if (tz == NULL || !pg_tz_acceptable(tz) || !time_zone_is_named(pg_get_timezone_name(tz)))
-		ereport(ERROR,
-				(errcode(ERRCODE_BILLING_INVALID_TIME_ZONE),
-				 errmsg("time zone \"%s\" does not exist", name),
-				 errhint("Use an IANA name such as Europe/Berlin; see pg_timezone_names.")));
-	return tz;
-}
-
-/* The wall clock of tz at an instant that check_instant accepts. */
-static void
-local_clock(TimestampTz at, pg_tz *tz, struct pg_tm *tm, int64 *time)
-{
-	fsec_t		fraction;
-	int			offset;
-
-	if (timestamp2tm(at, &offset, tm, &fraction, NULL, tz) != 0)
-		elog(ERROR, "instant without local time");
-	*time = ((tm->tm_hour * 60 + tm->tm_min) * 60 + tm->tm_sec) * USECS_PER_SEC + fraction;
-}
-
 /* Months since year 0. */
 static int64
 month_of(const struct pg_tm *tm)
 {
 	return (int64) tm->tm_year * MONTHS_PER_YEAR + tm->tm_mon - 1;
-}
-
-/* The instant of a local time; DT_NOBEGIN or DT_NOEND outside the range of instants. */
-static TimestampTz
-local_instant(int year, int month, int day, int64 time, pg_tz *tz)
-{
-	struct pg_tm tm = {0};
-	int64		seconds = time / USECS_PER_SEC;
-	TimestampTz at;
-
-	tm.tm_year = year;
-	tm.tm_mon = month;
-	tm.tm_mday = day;
-	tm.tm_hour = seconds / SECS_PER_HOUR;
-	tm.tm_min = seconds / SECS_PER_MINUTE % MINS_PER_HOUR;
-	tm.tm_sec = seconds % SECS_PER_MINUTE;
-	at = (date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY + time +
-		DetermineTimeZoneOffset(&tm, tz) * USECS_PER_SEC;
-	if (at >= END_OF_INSTANTS)
-		return DT_NOEND;
-	return at < MIN_TIMESTAMP ? DT_NOBEGIN : at;
 }
 
 /* Local time on a day of the month, clamped to the month's last; month counts from year 0. */

@@ -15,8 +15,10 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "parser/parser.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -45,13 +47,19 @@ books_owner(void)
 	return owner;
 }
 
-/* Locks the search path for the statements until books_leave. */
+/*
+ * Locks the search path, and how literals are read, for the statements until
+ * books_leave: bodies are parsed in the session that calls them.
+ */
 void
 books_lock_search_path(BooksScope *scope)
 {
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+	if (!standard_conforming_strings)
+		(void) set_config_option("standard_conforming_strings", "on", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -149,6 +157,50 @@ books_check_at(TimestampTz at)
 }
 
 /*
+ * Asks for the caller's grants of this kind, which superusers and the owner
+ * need not have: *all, one of them is for all entities or for the one that is
+ * known (named, or that of the account; 0: none); returns text[] of all
+ * entities that they name, null: none.  Runs as the owner, connected to SPI.
+ */
+static Datum
+find_grants(Oid caller, AccessKind kind, int64 account_id, const char *entity, bool *all, bool *isnull)
+{
+	static SpiQuery query = {
+		.text = "SELECT bool_or(a.entity = '' OR a.entity = coalesce($3,"
+		" (SELECT entity FROM billing.account WHERE account_id = $4))), array_agg(DISTINCT a.entity) FROM billing.access a"
+		" JOIN pg_catalog.pg_roles r ON r.rolname = a.role_name"
+		" WHERE array_position(ARRAY['reader','application','operator','administrator'], a.kind) > $2"
+		" AND pg_catalog.pg_has_role($1, r.oid, 'USAGE')",
+		.nargs = 4, .argtypes = {OIDOID, INT4OID, TEXTOID, INT8OID}
+	};
+	Datum		values[4] = {ObjectIdGetDatum(caller), Int32GetDatum(kind), (Datum) 0, Int64GetDatum(account_id)};
+	Datum		suffices;
+
+	if (entity != NULL)
+		values[2] = CStringGetTextDatum(entity);
+	(void) query_run(&query, values, entity ? NULL : "  n ", true);
+	suffices = query_datum(0, 1, isnull);
+	*all = !*isnull && DatumGetBool(suffices);
+	return query_datum(0, 2, isnull);
+}
+
+static void
+refuse_caller(Oid caller)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for role \"%s\"", GetUserNameFromId(caller, false)),
+			 errhint("An administrator can grant it with billing.grant_access().")));
+}
+
+/* Superusers and the owner of the books, as whom this runs, may do everything. */
+static bool
+may_do_everything(Oid caller)
+{
+	return superuser_arg(caller) || has_privs_of_role(caller, GetUserId());
+}
+
+/*
  * Refuses (42501) a caller without a grant of this kind.  A grant limited to
  * an entity suffices only where the entity is known: named, or that of the
  * account (0: none).  Runs as the owner, connected to SPI.
@@ -156,28 +208,34 @@ books_check_at(TimestampTz at)
 void
 books_authorize(const BooksScope *scope, AccessKind kind, int64 account_id, const char *entity)
 {
-	static SpiQuery query = {
-		.text = "SELECT bool_or(a.entity = '' OR a.entity = coalesce($3,"
-		" (SELECT entity FROM billing.account WHERE account_id = $4))) FROM billing.access a"
-		" JOIN pg_catalog.pg_roles r ON r.rolname = a.role_name"
-		" WHERE array_position(ARRAY['reader','application','operator','administrator'], a.kind) > $2"
-		" AND pg_catalog.pg_has_role($1, r.oid, 'USAGE')",
-		.nargs = 4, .argtypes = {OIDOID, INT4OID, TEXTOID, INT8OID}
-	};
-	Oid			caller = scope->saved_user;
-	Datum		values[4] = {ObjectIdGetDatum(caller), Int32GetDatum(kind), (Datum) 0, Int64GetDatum(account_id)};
+	bool		allowed;
 	bool		isnull;
-	Datum		allowed;
 
-	if (superuser_arg(caller) || has_privs_of_role(caller, GetUserId()))
+	if (may_do_everything(scope->saved_user))
 		return;
-	if (entity != NULL)
-		values[2] = CStringGetTextDatum(entity);
-	(void) query_run(&query, values, entity ? NULL : "  n ", true);
-	allowed = query_datum(0, 1, &isnull);
-	if (isnull || !DatumGetBool(allowed))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for role \"%s\"", GetUserNameFromId(caller, false)),
-				 errhint("An administrator can grant it with billing.grant_access().")));
+	(void) find_grants(scope->saved_user, kind, account_id, entity, &allowed, &isnull);
+	if (!allowed)
+		refuse_caller(scope->saved_user);
+}
+
+/*
+ * For calls that tell of all entities: the ones that the caller may see, as
+ * text[] in the current context, or null (*all) for all of them.  Refuses
+ * (42501) a caller without any grant of this kind.
+ */
+Datum
+books_entities(const BooksScope *scope, AccessKind kind, bool *all)
+{
+	Datum		entities;
+	bool		isnull;
+
+	*all = true;
+	if (may_do_everything(scope->saved_user))
+		return (Datum) 0;
+	entities = find_grants(scope->saved_user, kind, 0, NULL, all, &isnull);
+	if (*all)
+		return (Datum) 0;
+	if (isnull)
+		refuse_caller(scope->saved_user);
+	return datumCopy(entities, false, -1);
 }

@@ -33,6 +33,7 @@ extern void books_become_owner(BooksScope *scope);
 extern void books_leave(BooksScope *scope);
 extern void books_authorize(const BooksScope *scope, AccessKind kind, int64 account_id,
 							const char *entity);
+extern Datum books_entities(const BooksScope *scope, AccessKind kind, bool *all);
 extern void books_lock_search_path(BooksScope *scope);
 
 #endif							/* BILLING_GATE_H */

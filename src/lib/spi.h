@@ -34,6 +34,7 @@ extern Datum array_of_int64(const int64 *values, int count);
 typedef struct Column
 {
 	const char *name;
+	int			name_length;
 	Oid			type;
 	bool		sealed;
 } Column;

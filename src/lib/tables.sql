@@ -17,6 +17,15 @@ CREATE TABLE IF NOT EXISTS billing.access ( -- what billing.grant_access() grant
     CONSTRAINT access_key PRIMARY KEY (role_name, kind, entity)
 );
 
+CREATE OR REPLACE VIEW billing.own_access ( -- access that the current user has, of his own or as a member of a role
+    role_name, -- role that has it
+    kind, -- administrator, operator, application or reader
+    entity -- entity to which it is limited; empty: all
+) WITH (security_barrier) AS
+SELECT a.role_name, a.kind, a.entity
+  FROM billing.access a JOIN pg_catalog.pg_roles r ON r.rolname = a.role_name
+ WHERE pg_catalog.pg_has_role(r.oid, 'USAGE');
+
 CREATE TABLE IF NOT EXISTS billing.error_code ( -- the SQLSTATEs of class LB
     code text NOT NULL CONSTRAINT error_code_key PRIMARY KEY, -- SQLSTATE
     name text NOT NULL CONSTRAINT error_code_name_key UNIQUE, -- condition name

@@ -39,7 +39,9 @@ typedef struct Verb
 	char	  **argnames;
 	bool		read_only;
 	bool		returns_set;
+	bool		of_all_accounts;	/* tells of all accounts, in its first column */
 	SPIPlanPtr	body;
+	SPIPlanPtr	limited_body;	/* the same for a caller who may see some entities */
 } Verb;
 
 static HTAB *verbs = NULL;
@@ -71,8 +73,9 @@ verb_describe(Verb *verb)
 	verb->returns_set = form->proretset;
 	verb->argtypes = palloc(sizeof(Oid) * Max(verb->nargs, 1));
 	memcpy(verb->argtypes, form->proargtypes.values, sizeof(Oid) * verb->nargs);
-	(void) get_func_arg_info(tuple, &types, &verb->argnames, &modes);
-	verb->body = NULL;
+	verb->of_all_accounts = get_func_arg_info(tuple, &types, &verb->argnames, &modes) > verb->nargs &&
+		verb->returns_set && strcmp(verb->argnames[verb->nargs], "account_id") == 0;
+	verb->body = verb->limited_body = NULL;
 	MemoryContextSwitchTo(old);
 	ReleaseSysCache(tuple);
 }
@@ -128,6 +131,20 @@ verb_argument(const Verb *verb, FunctionCallInfo fcinfo, const char *name)
 	return -1;
 }
 
+/* The account behind an external id, for account_id() and subscription_id(); 0: none. */
+static int64
+verb_external_account(const Verb *verb, FunctionCallInfo fcinfo)
+{
+	static SpiQuery query = {
+		.text = "SELECT account_id FROM billing.key WHERE kind = $1 AND key = $2",
+		.nargs = 2, .argtypes = {TEXTOID, TEXTOID}
+	};
+	char	   *kind = pnstrdup(verb->name, strlen(verb->name) - strlen("_id"));
+	Datum		values[2] = {CStringGetTextDatum(kind), PG_GETARG_DATUM(0)};
+
+	return query_run(&query, values, NULL, true) == 1 ? query_int64(0, 1, 0) : 0;
+}
+
 /* The account that the arguments name, also by the id of something it has; 0: none. */
 static int64
 verb_account(const Verb *verb, FunctionCallInfo fcinfo)
@@ -147,6 +164,8 @@ verb_account(const Verb *verb, FunctionCallInfo fcinfo)
 		if (arg >= 0)
 			account_id = PG_GETARG_INT64(arg) >> 24;
 	}
+	if (account_id == 0 && verb->nargs == 1 && verb_argument(verb, fcinfo, "external_id") == 0)
+		account_id = verb_external_account(verb, fcinfo);
 	return account_id;
 }
 
@@ -165,11 +184,20 @@ verb_entity(const Verb *verb, FunctionCallInfo fcinfo)
 	return consumer >= 0 && query_run1(&query, true, PG_GETARG_DATUM(consumer)) == 1 ? query_text(0, 1) : NULL;
 }
 
-/* The right to the entity that the arguments name or whose account they name. */
-static void
+/*
+ * The right to the entity that the arguments name or whose account they name.
+ * Of a call that tells of all accounts, returns the entities that the caller
+ * may see, null: all.
+ */
+static Datum
 verb_authorize(const Verb *verb, FunctionCallInfo fcinfo, const BooksScope *scope, AccessKind kind)
 {
+	bool		all;
+
+	if (verb->of_all_accounts)
+		return books_entities(scope, kind, &all);
 	books_authorize(scope, kind, verb_account(verb, fcinfo), verb_entity(verb, fcinfo));
+	return (Datum) 0;
 }
 
 /* Hex digest of the call's name and arguments but the key itself, whatever the session's settings. */
@@ -248,12 +276,37 @@ idempotency_keep(const char *key, int64 result)
 	(void) query_run(&update, values, NULL, false);
 }
 
-/* Runs the body; the result stays in SPI_tuptable. */
-static void
-verb_run_body(Verb *verb, FunctionCallInfo fcinfo)
+/* The saved statement that calls the body; limited: and leaves out other accounts than those of $nargs+1. */
+static SPIPlanPtr
+verb_plan(const Verb *verb, bool limited)
 {
-	Datum	   *values = palloc(sizeof(Datum) * Max(verb->nargs, 1));
-	char	   *nulls = palloc(Max(verb->nargs, 1));
+	Oid		   *types = palloc(sizeof(Oid) * (verb->nargs + 1));
+	StringInfoData text;
+	SPIPlanPtr	plan;
+
+	memcpy(types, verb->argtypes, sizeof(Oid) * verb->nargs);
+	types[verb->nargs] = TEXTARRAYOID;
+	initStringInfo(&text);
+	appendStringInfo(&text, "SELECT x.* FROM billing_internal.%s(", quote_identifier(verb->name));
+	for (int i = 0; i < verb->nargs; i++)
+		appendStringInfo(&text, "%s$%d", i > 0 ? ", " : "", i + 1);
+	appendStringInfoString(&text, ") x");
+	if (limited)
+		appendStringInfo(&text, " WHERE EXISTS (SELECT FROM billing.account a"
+						 " WHERE a.account_id = x.account_id AND a.entity = ANY ($%d))", verb->nargs + 1);
+	plan = SPI_prepare(text.data, verb->nargs + (limited ? 1 : 0), types);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare \"%s\"", text.data);
+	return plan;
+}
+
+/* Runs the body, of entities only unless that is null; the result stays in SPI_tuptable. */
+static void
+verb_run_body(Verb *verb, FunctionCallInfo fcinfo, Datum entities)
+{
+	SPIPlanPtr *plan = entities ? &verb->limited_body : &verb->body;
+	Datum	   *values = palloc(sizeof(Datum) * (verb->nargs + 1));
+	char	   *nulls = palloc(verb->nargs + 1);
 	int			rc;
 
 	for (int i = 0; i < verb->nargs; i++)
@@ -261,20 +314,11 @@ verb_run_body(Verb *verb, FunctionCallInfo fcinfo)
 		values[i] = fcinfo->args[i].value;
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
-	if (verb->body == NULL)
-	{
-		StringInfoData text;
-
-		initStringInfo(&text);
-		appendStringInfo(&text, "SELECT * FROM billing_internal.%s(", quote_identifier(verb->name));
-		for (int i = 0; i < verb->nargs; i++)
-			appendStringInfo(&text, "%s$%d", i > 0 ? ", " : "", i + 1);
-		appendStringInfoChar(&text, ')');
-		verb->body = SPI_prepare(text.data, verb->nargs, verb->argtypes);
-		if (verb->body == NULL || SPI_keepplan(verb->body) != 0)
-			elog(ERROR, "could not prepare \"%s\"", text.data);
-	}
-	rc = SPI_execute_plan(verb->body, values, nulls, verb->read_only, 0);
+	values[verb->nargs] = entities;
+	nulls[verb->nargs] = ' ';
+	if (*plan == NULL)
+		*plan = verb_plan(verb, entities != (Datum) 0);
+	rc = SPI_execute_plan(*plan, values, nulls, verb->read_only, 0);
 	if (rc != SPI_OK_SELECT)
 		elog(ERROR, "could not execute %s(): %s", verb->name, SPI_result_code_string(rc));
 }
@@ -329,7 +373,7 @@ verb_run_once(Verb *verb, FunctionCallInfo fcinfo, int key_arg, bool *isnull)
 	(void) query_run1(&lock, false, Int64GetDatum(verb_account(verb, fcinfo)));
 	if (idempotency_claim(key, verb_fingerprint(verb, fcinfo, key_arg), &result, isnull))
 		return Int64GetDatum(result);
-	verb_run_body(verb, fcinfo);
+	verb_run_body(verb, fcinfo, (Datum) 0);
 	result = DatumGetInt64(verb_return_value(isnull));
 	if (!*isnull)
 		idempotency_keep(key, result);
@@ -343,6 +387,7 @@ verb_call(FunctionCallInfo fcinfo, AccessKind kind, bool any_version)
 	Verb	   *verb = verb_lookup(fcinfo->flinfo->fn_oid);
 	int			key_arg = verb_argument(verb, fcinfo, "idempotency_key");
 	BooksScope	scope;
+	Datum		entities;
 	Datum		result = (Datum) 0;
 	bool		isnull = false;
 
@@ -351,12 +396,12 @@ verb_call(FunctionCallInfo fcinfo, AccessKind kind, bool any_version)
 	books_become_owner(&scope);
 	if (!any_version)
 		books_check(false);
-	verb_authorize(verb, fcinfo, &scope, kind);
+	entities = verb_authorize(verb, fcinfo, &scope, kind);
 	if (key_arg >= 0)
 		result = verb_run_once(verb, fcinfo, key_arg, &isnull);
 	else
 	{
-		verb_run_body(verb, fcinfo);
+		verb_run_body(verb, fcinfo, entities);
 		if (verb->returns_set)
 			verb_return_set(fcinfo);
 		else

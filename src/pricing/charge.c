@@ -228,5 +228,7 @@ scheme_unit_amount(const PriceScheme *scheme, Numeric quantity,
 
 	*unit_amount = tier->unit_amount ? tier->unit_amount : tier->flat_amount;
 	*base_quantity = tier->package_size ? tier->package_size : num_from_int(1);
-	return num_cmp(num_mul(charge, *base_quantity), num_mul(quantity, *unit_amount)) == 0;
+	if (tier->package_size)
+		charge = num_mul(charge, tier->package_size);
+	return num_cmp(charge, num_mul(quantity, *unit_amount)) == 0;
 }

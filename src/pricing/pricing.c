@@ -104,6 +104,7 @@ put_numeric(Datum *values, bool *nulls, int column, Numeric value)
 	nulls[column] = value == NULL;
 }
 
+/* Puts a row of explain_charge. */
 static void
 put_bracket(ReturnSetInfo *result, const ChargeBracket *bracket)
 {

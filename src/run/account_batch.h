@@ -51,7 +51,7 @@ typedef struct BatchAccount
 	int			nsubs;
 	LiveCharge *live;
 	int			nlive;
-	AddedLine  *added;			/* the latest first */
+	AddedLine  *added;			/* by item, the latest first */
 	int			nadded;
 	CorrectionHistory history;
 	Draft	   *drafts;
@@ -61,14 +61,21 @@ typedef struct BatchAccount
 	DocumentList documents;
 } BatchAccount;
 
+/* Ranges of consecutive account ids: bigint[] of first and last ids, and of the places of the first ones. */
+typedef struct AccountRanges
+{
+	Datum		lows;
+	Datum		highs;
+	Datum		places;			/* from 1 */
+} AccountRanges;
+
 typedef struct AccountBatch
 {
 	BatchAccount *accounts;		/* by account id */
 	int			count;
 	int64	   *ids;
 	Datum		id_array;		/* bigint[] of ids */
-	Datum		lows;			/* the same as ranges of consecutive ids, */
-	Datum		highs;			/* bigint[] of first and last ids */
+	AccountRanges ranges;		/* the same as ranges of consecutive ids */
 	Jsonb	   *overlay;		/* edits of the timeline, taken as made: rows by table; NULL: none */
 } AccountBatch;
 
@@ -80,6 +87,7 @@ typedef struct AccountBatch
 	" FROM unnest($1, $2) r (low, high), LATERAL (SELECT * FROM billing." table " t" \
 	" WHERE t.account_id BETWEEN r.low AND r.high" condition " OFFSET 0) x"
 
+extern AccountRanges account_ranges(const int64 *ids, int count);
 extern void batch_accept_states(AccountBatch *batch);
 extern void batch_load(AccountBatch *batch, RunContext *run, TimestampTz at);
 extern void batch_load_timelines(AccountBatch *batch, RunContext *run);

@@ -27,15 +27,16 @@
 static void
 lock_accounts(AccountBatch *batch, int64 *ids, int count, const BillOptions *options)
 {
-#define LOCK_TEXT "SELECT account_id, next_ordinal, billed_through, recompute_from, event_no, has_credit" \
-	" FROM billing.account_state" \
-	" WHERE account_id = ANY ($1) AND (next_due <= $2 OR recompute_from IS NOT NULL OR $3)" \
-	" ORDER BY account_id FOR NO KEY UPDATE"
-	static SpiQuery wait = {.text = LOCK_TEXT, .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}};
-	static SpiQuery skip = {
-		.text = LOCK_TEXT " SKIP LOCKED", .nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
-	};
-	Datum		values[3] = {array_of_int64(ids, count), TimestampTzGetDatum(options->at),
+#define LOCK_TEXT(locked) "SELECT x.* FROM unnest($1, $2) r (low, high), LATERAL (" \
+	"SELECT s.account_id, s.next_ordinal, s.billed_through, s.recompute_from, s.event_no, s.has_credit" \
+	" FROM billing.account_state s" \
+	" WHERE s.account_id BETWEEN r.low AND r.high AND (s.next_due <= $3 OR s.recompute_from IS NOT NULL OR $4)" \
+	" ORDER BY s.account_id FOR NO KEY UPDATE " locked ") x ORDER BY x.account_id"
+#define LOCK_TYPES .nargs = 4, .argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
+	static SpiQuery wait = {.text = LOCK_TEXT(""), LOCK_TYPES};
+	static SpiQuery skip = {.text = LOCK_TEXT("SKIP LOCKED"), LOCK_TYPES};
+	AccountRanges ranges = account_ranges(ids, count);
+	Datum		values[4] = {ranges.lows, ranges.highs, TimestampTzGetDatum(options->at),
 	BoolGetDatum(options->only_invoice != 0 || options->on_demand)};
 
 	(void) query_run(options->wait ? &wait : &skip, values, NULL, false);
@@ -92,23 +93,72 @@ finishes(const BatchAccount *account, const Document *document, const BillOption
 		(options->at_once && document->due >= account->window.horizon);
 }
 
+/* A revision that a document holds. */
+typedef struct HeldRevision
+{
+	int64		item_id;
+	TimestampTz start;
+	int			revision;
+} HeldRevision;
+
+/* By range, then by revision, the latest first. */
+static int
+compare_revisions(const void *a, const void *b)
+{
+	const HeldRevision *x = a;
+	const HeldRevision *y = b;
+
+	if (x->item_id != y->item_id)
+		return x->item_id < y->item_id ? -1 : 1;
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return y->revision - x->revision;
+}
+
+/* The revisions of a document in order; palloc'd. */
+static HeldRevision *
+held_revisions(const Document *document, int *count)
+{
+	HeldRevision *held;
+	int			total = 0;
+
+	for (int i = 0; i < document->nlines; i++)
+		total += document->lines[i].delta->nrows;
+	held = palloc(sizeof(HeldRevision) * Max(total, 1));
+	*count = 0;
+	for (int i = 0; i < document->nlines; i++)
+		for (int k = 0; k < document->lines[i].delta->nrows; k++)
+		{
+			const Delta *delta = document->lines[i].delta;
+
+			held[(*count)++] = (HeldRevision)
+			{
+				.item_id = delta->item_id, .start = delta->rows[k].start, .revision = delta->rows[k].revision
+			};
+		}
+	qsort(held, total, sizeof(HeldRevision), compare_revisions);
+	return held;
+}
+
 /* Does the document hold an earlier revision of a range than the other? */
 static bool
 goes_before(const Document *document, const Document *other)
 {
-	for (int i = 0; i < document->nlines; i++)
-		for (int k = 0; k < other->nlines; k++)
-		{
-			const Delta *a = document->lines[i].delta;
-			const Delta *b = other->lines[k].delta;
+	int			nearlier,
+				nlater;
+	const HeldRevision *earlier = held_revisions(document, &nearlier);
+	const HeldRevision *later = held_revisions(other, &nlater);
 
-			if (a->item_id != b->item_id)
-				continue;
-			for (int x = 0; x < a->nrows; x++)
-				for (int y = 0; y < b->nrows; y++)
-					if (a->rows[x].start == b->rows[y].start && a->rows[x].revision < b->rows[y].revision)
-						return true;
-		}
+	for (int i = 0, k = 0; i < nearlier; i++)
+	{
+		while (k < nlater && (later[k].item_id < earlier[i].item_id ||
+							  (later[k].item_id == earlier[i].item_id && later[k].start < earlier[i].start)))
+			k++;
+		/* The first of a range is its latest revision. */
+		if (k < nlater && later[k].item_id == earlier[i].item_id && later[k].start == earlier[i].start &&
+			earlier[i].revision < later[k].revision)
+			return true;
+	}
 	return false;
 }
 
@@ -184,30 +234,30 @@ array_of_instants(const TimestampTz *values, int count)
 }
 
 /*
- * Remembers what was billed and when the next is due.  From arrays: joined to
- * a batch's named rows, which the planner knows to be a thousand, a table of
- * some ten thousand accounts would be read whole for every batch.
+ * Remembers what was billed and when the next is due.  By ranges of accounts,
+ * whose values stand side by side in the arrays: joined to a row for each
+ * account, they would be looked up one by one, or a table of some ten thousand
+ * be read whole for every batch.
  */
 static void
 store_states(const AccountBatch *batch)
 {
+#define OF_ACCOUNT "[r.place + s.account_id - r.low]"
 	static SpiQuery update = {
-		.text = "UPDATE billing.account_state s SET next_ordinal = n.next_ordinal, billed_through = n.billed_through,"
-		" recompute_from = nullif(n.recompute_from, 'infinity'), next_due = nullif(n.next_due, 'infinity'),"
-		" event_no = n.event_no"
-		" FROM unnest($1, $2, $3, $4, $5, $6)"
-		" n (account_id, next_ordinal, billed_through, recompute_from, next_due, event_no)"
-		" WHERE s.account_id = n.account_id",
-		.nargs = 6,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-		INT8ARRAYOID}
+		.text = "UPDATE billing.account_state s SET next_ordinal = ($4)" OF_ACCOUNT ", billed_through = ($5)" OF_ACCOUNT ","
+		" recompute_from = nullif(($6)" OF_ACCOUNT ", 'infinity'), next_due = nullif(($7)" OF_ACCOUNT ", 'infinity'),"
+		" event_no = ($8)" OF_ACCOUNT
+		" FROM unnest($1, $2, $3) r (low, high, place) WHERE s.account_id BETWEEN r.low AND r.high",
+		.nargs = 8,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+		TIMESTAMPTZARRAYOID, INT8ARRAYOID}
 	};
 	int64	   *ordinal = palloc(sizeof(int64) * batch->count);
 	TimestampTz *through = palloc(sizeof(TimestampTz) * batch->count);
 	TimestampTz *recompute = palloc(sizeof(TimestampTz) * batch->count);
 	TimestampTz *due = palloc(sizeof(TimestampTz) * batch->count);
 	int64	   *event_no = palloc(sizeof(int64) * batch->count);
-	Datum		values[6];
+	Datum		values[8] = {batch->ranges.lows, batch->ranges.highs, batch->ranges.places};
 
 	for (int i = 0; i < batch->count; i++)
 	{
@@ -219,12 +269,11 @@ store_states(const AccountBatch *batch)
 		due[i] = next_due(account);
 		event_no[i] = account->event_no;
 	}
-	values[0] = batch->id_array;
-	values[1] = array_of_int64(ordinal, batch->count);
-	values[2] = array_of_instants(through, batch->count);
-	values[3] = array_of_instants(recompute, batch->count);
-	values[4] = array_of_instants(due, batch->count);
-	values[5] = array_of_int64(event_no, batch->count);
+	values[3] = array_of_int64(ordinal, batch->count);
+	values[4] = array_of_instants(through, batch->count);
+	values[5] = array_of_instants(recompute, batch->count);
+	values[6] = array_of_instants(due, batch->count);
+	values[7] = array_of_int64(event_no, batch->count);
 	(void) query_run(&update, values, NULL, false);
 }
 

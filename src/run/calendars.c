@@ -68,6 +68,7 @@ join_calendars(KeyedRows *rows)
 	}
 }
 
+/* The cycles skipped by a batch's subscriptions, sorted. */
 static KeyedRows
 load_skipped(const AccountBatch *batch, const RunContext *run)
 {

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "account/account.h"
 #include "run/account_batch.h"
 
@@ -109,7 +111,10 @@ batch_compare(AccountBatch *batch, RunContext *run)
 		BatchAccount *account = &batch->accounts[i];
 
 		for (int s = 0; s < account->nsubs; s++)
+		{
+			CHECK_FOR_INTERRUPTS();
 			discounted_pieces(&account->subs[s], &account->window, &account->pieces);
+		}
 		split_pieces(account, run->taxes);
 	}
 	batch_load_usage(batch, run);
@@ -117,10 +122,13 @@ batch_compare(AccountBatch *batch, RunContext *run)
 	{
 		BatchAccount *account = &batch->accounts[i];
 
+		CHECK_FOR_INTERRUPTS();
 		for (int k = 0; k < account->pieces.count; k++)
 			piece_rate(&account->pieces.pieces[k], account->terms.minor_units);
 		if (is_adjusted(account))
 			adjust_pieces(account->subs, account->nsubs, &account->window, account->terms.minor_units, &account->pieces);
+		CHECK_FOR_INTERRUPTS(); /* the heart itself knows nothing of them; big accounts take tenths
+								 * of a second */
 		charge_difference(account->subs, account->nsubs, &account->window, &account->pieces,
 						  account->live, account->nlive, &account->deltas);
 	}
@@ -134,6 +142,7 @@ batch_document(AccountBatch *batch, RunContext *run, TimestampTz at)
 	{
 		BatchAccount *account = &batch->accounts[i];
 
+		CHECK_FOR_INTERRUPTS();
 		split_corrections(account);
 		documents_build(&account->terms, run->taxes,
 						Max(local_date(at, account->terms.entity_tz), account->terms.last_issued_on),

@@ -31,6 +31,7 @@ typedef struct PriceEntry
 	CachedPrice *first;
 } PriceEntry;
 
+/* The sellers, with what documents copy of them. */
 static void
 load_entities(RunContext *run)
 {

@@ -35,6 +35,7 @@ enum
 	D_ACCOUNT = 1, D_ID, D_SUBSCRIPTION, D_ITEM, D_INCREMENT, D_PERCENTAGE, D_VALUE, D_DOCUMENT, D_FROM, D_TO
 };
 
+/* A discount from row n of the query. */
 static void
 fill_row(DiscountRow *row, int minor_units, int n)
 {
@@ -56,6 +57,7 @@ fill_row(DiscountRow *row, int minor_units, int n)
 		(discount->percent == NULL && !discount->increment && discount->subscription_id == 0);
 }
 
+/* The discounts of a batch's accounts, sorted. */
 static KeyedRows
 load_rows(AccountBatch *batch, const RunContext *run)
 {
@@ -86,6 +88,7 @@ take_line_discounts(Subscription *sub, const DiscountRow *rows, int count)
 	}
 }
 
+/* Those of an account's discounts that are taken off whole documents. */
 static void
 take_document_discounts(DocumentDiscounts *discounts, const DiscountRow *rows, int count)
 {

@@ -36,9 +36,9 @@ run_is_under_way(int pid, TimestampTz started_at)
 }
 
 /*
- * Runs that are no longer under way and did not finish were interrupted.  Only
- * those are locked: in a transaction block a lock would last, and a run under
- * way would wait for it.
+ * Runs that are no longer under way and did not finish were interrupted; they
+ * count what their processes had committed by then.  Only those are locked: in
+ * a transaction block a lock would last, and a run under way would wait for it.
  */
 void
 runs_mark_interrupted(void)
@@ -47,8 +47,12 @@ runs_mark_interrupted(void)
 		.text = "SELECT id, pid, started_at FROM billing.run WHERE status = 'running'"
 	};
 	static SpiQuery mark = {
-		.text = "UPDATE billing.run SET status = 'interrupted', finished_at = now()"
-		" WHERE id = (SELECT id FROM billing.run WHERE id = $1 AND status = 'running' FOR NO KEY UPDATE SKIP LOCKED)",
+		.text = "WITH gone AS (UPDATE billing.run SET status = 'interrupted', finished_at = now(), done = w.done,"
+		" documents = w.documents, errors = w.errors FROM (SELECT coalesce(sum(done), 0) AS done,"
+		" coalesce(sum(documents), 0) AS documents, coalesce(sum(errors), 0)::bigint AS errors"
+		" FROM billing.run_worker WHERE run_id = $1) w WHERE id = (SELECT id FROM billing.run"
+		" WHERE id = $1 AND status = 'running' FOR NO KEY UPDATE SKIP LOCKED) RETURNING id)"
+		" UPDATE billing.run_worker SET phase = 'stopped' WHERE run_id = (SELECT id FROM gone) AND phase <> 'done'",
 		.nargs = 1, .argtypes = {INT8OID}
 	};
 	int			count = (int) query_run(&running, NULL, NULL, false);

@@ -17,7 +17,7 @@ KeyedRows
 rows_of_batch(BatchQuery *query, const AccountBatch *batch, bool read_only, TimestampTz from,
 			  size_t size)
 {
-	Datum		values[4] = {batch->lows, batch->highs, TimestampTzGetDatum(from)};
+	Datum		values[4] = {batch->ranges.lows, batch->ranges.highs, TimestampTzGetDatum(from)};
 	KeyedRows	rows = {.size = size};
 
 	if (batch->overlay != NULL)

@@ -31,6 +31,7 @@ query_amount(int row, int column, int minor_units)
 	return amount_round(DatumGetNumeric(query_value(row, column)), minor_units);
 }
 
+/* A live charge from a row of the query. */
 static void
 fill_live(LiveCharge *live, RunContext *run, int minor_units, int row)
 {

@@ -43,22 +43,29 @@ batch_find(AccountBatch *batch, int64 account_id)
 	elog(ERROR, "account " INT64_FORMAT " is not in the batch", account_id);
 }
 
-/* Takes down the ranges of consecutive ids in the batch. */
-static void
-note_ranges(AccountBatch *batch)
+/* The ranges of consecutive ids among ascending ones, as bigint[] of lows, highs and their places (from 1). */
+AccountRanges
+account_ranges(const int64 *ids, int count)
 {
-	int64	   *lows = palloc(sizeof(int64) * Max(batch->count, 1));
-	int64	   *highs = palloc(sizeof(int64) * Max(batch->count, 1));
-	int			count = 0;
+	int64	   *lows = palloc(sizeof(int64) * Max(count, 1));
+	int64	   *highs = palloc(sizeof(int64) * Max(count, 1));
+	int64	   *places = palloc(sizeof(int64) * Max(count, 1));
+	int			nranges = 0;
 
-	for (int i = 0; i < batch->count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		if (count == 0 || batch->ids[i] != highs[count - 1] + 1)
-			lows[count++] = batch->ids[i];
-		highs[count - 1] = batch->ids[i];
+		if (nranges == 0 || ids[i] != highs[nranges - 1] + 1)
+		{
+			places[nranges] = i + 1;
+			lows[nranges++] = ids[i];
+		}
+		highs[nranges - 1] = ids[i];
 	}
-	batch->lows = array_of_int64(lows, count);
-	batch->highs = array_of_int64(highs, count);
+	return (AccountRanges)
+	{
+		.lows = array_of_int64(lows, nranges), .highs = array_of_int64(highs, nranges),
+			.places = array_of_int64(places, nranges)
+	};
 }
 
 /*
@@ -85,7 +92,7 @@ batch_accept_states(AccountBatch *batch)
 	}
 	batch->id_array = array_of_int64(batch->ids, batch->count);
 	SPI_freetuptable(SPI_tuptable);
-	note_ranges(batch);
+	batch->ranges = account_ranges(batch->ids, batch->count);
 }
 
 /* Columns of the query in load_terms. */
@@ -150,7 +157,10 @@ buyer_of(int row)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-/* What documents copy from the accounts. */
+/*
+ * What documents copy from the accounts.  Each has an entity; joined as if it
+ * might have none, the accounts are not read again for every entity.
+ */
 static void
 load_terms(AccountBatch *batch, RunContext *run)
 {
@@ -159,11 +169,11 @@ load_terms(AccountBatch *batch, RunContext *run)
 		" coalesce(x.invoice_series, e.invoice_series), coalesce(x.credit_note_series, e.credit_note_series),"
 		" x.buyer_reference, x.metadata, s.last_issued_on, x.name, x.country, x.email, x.address, x.tax_ids,"
 		" x.invoice_grouping = 'subscription', coalesce(x.grace_period, e.grace_period)"
-		OF_BATCH("account", "") " JOIN billing.entity e ON e.code = x.entity"
+		OF_BATCH("account", "") " LEFT JOIN billing.entity e ON e.code = x.entity"
 		" LEFT JOIN billing.series s ON s.code = coalesce(x.invoice_series, e.invoice_series)",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, INT8ARRAYOID}
 	};
-	Datum		ranges[2] = {batch->lows, batch->highs};
+	Datum		ranges[2] = {batch->ranges.lows, batch->ranges.highs};
 	int			count = (int) query_run(&query, ranges, NULL, run->read_only);
 
 	for (int i = 0; i < count; i++)

@@ -57,6 +57,7 @@ enum
 	M_SUBSCRIPTION = 1, M_ID, M_ITEM, M_AMOUNT, M_EVERY, M_PRORATED, M_TAX, M_FROM, M_TO
 };
 
+/* A minimum from row n of the query. */
 static void
 fill_row(MinimumRow *row, int minor_units, int n)
 {
@@ -127,6 +128,7 @@ add_segment(Minimum *minimum, SubscriptionItem *segment)
 		minimum->segments[minimum->nsegments++] = *segment;
 }
 
+/* Gives a minimum with an interval of its own periods of that length. */
 static void
 set_every(SubscriptionItem *segment, const MinimumRow *row)
 {

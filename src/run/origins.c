@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "lib/num.h"
+#include "lib/search.h"
 #include "lib/spi.h"
 #include "run/account_batch.h"
 
@@ -27,7 +28,7 @@ any_revised(const AccountBatch *batch)
 	return false;
 }
 
-/* Loads the lines that charged ranges of edited accounts further, the latest first. */
+/* Loads the lines that charged ranges of edited accounts further, by item, the latest first. */
 void
 batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, TimestampTz from)
 {
@@ -41,7 +42,7 @@ batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, Times
 		" JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id"
 		" JOIN billing.invoice_line b ON b.account_id = r.account_id AND b.invoice_id = r.invoice_id AND b.line_no = r.line_no"
 		" WHERE r.account_id = ANY ($1) AND r.period_start >= $2 AND r.revision > 0 AND b.nature = 'correction' AND b.amount > 0"
-		" AND h.kind = 'invoice' AND h.status NOT IN ('draft', 'void') ORDER BY r.account_id, r.revision DESC, 6 DESC, 7 DESC",
+		" AND h.kind = 'invoice' AND h.status NOT IN ('draft', 'void') ORDER BY r.account_id, r.item_id, r.revision DESC, 6 DESC, 7 DESC",
 		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 	};
 	Datum		values[2] = {edited, TimestampTzGetDatum(from)};
@@ -100,45 +101,57 @@ cut_off(Delta *delta, const AddedLine *added, int64 amount)
 	return part;
 }
 
-/* Notes that a line gave an amount back; it may have charged several ranges. */
-static void
-note_given(BatchAccount *account, const AddedLine *line, int64 amount)
+/* The lines of an item, which are some of its account's. */
+static AddedLine *
+added_of_item(const BatchAccount *account, int64 item_id, int *count)
 {
-	for (int i = 0; i < account->nadded; i++)
-		if (account->added[i].invoice_id == line->invoice_id && account->added[i].line_no == line->line_no &&
-			&account->added[i] != line)
-			account->added[i].holds -= amount;
+	int			first = FIRST_OF_KEY(AddedLine, item_id, account->added, account->nadded, item_id);
+	int			next = first;
+
+	while (next < account->nadded && account->added[next].item_id == item_id)
+		next++;
+	*count = next - first;
+	return account->added + first;
+}
+
+/* Notes that one of an item's lines gave an amount back; it may have charged several ranges. */
+static void
+note_given(AddedLine *added, int nadded, const AddedLine *line, int64 amount)
+{
+	for (int i = 0; i < nadded; i++)
+		if (added[i].invoice_id == line->invoice_id && added[i].line_no == line->line_no && &added[i] != line)
+			added[i].holds -= amount;
 }
 
 static bool
 charged_further(const AddedLine *added, const Delta *delta)
 {
-	return added->holds > 0 && added->item_id == delta->item_id && added->kind == delta->kind &&
-		added->ordinal == delta->ordinal && added->start == delta->live->start;
+	return added->holds > 0 && added->kind == delta->kind && added->ordinal == delta->ordinal &&
+		added->start == delta->live->start;
 }
 
 /*
- * Splits a correction that gives back; returns the number of parts, the last of
+ * Splits a correction that gives back between the item's lines; returns the number of parts, the last of
  * which is what the line gives back that charged the range first, unless that is
  * nothing.  A share of document discounts comes back with that line, which has it.
  */
 static int
-split_correction(BatchAccount *account, const Delta *delta, Delta *parts)
+split_correction(AddedLine *lines, int nlines, const Delta *delta, Delta *parts)
 {
 	Delta		rest = *delta;
 	int64		left = -delta->money.amount + delta->document_discount;
 	int			count = 0;
 
-	for (int i = 0; i < account->nadded && left > 0; i++)
+	for (int i = 0; i < nlines && left > 0; i++)
 	{
-		AddedLine  *added = &account->added[i];
+		AddedLine  *added = &lines[i];
 		int64		amount = Min(left, added->holds);
 
 		if (!charged_further(added, delta))
 			continue;
 		parts[count++] = cut_off(&rest, added, amount);
 		added->holds -= amount;
-		note_given(account, added, amount);
+		note_given(lines, nlines, added, amount);
 		left -= amount;
 	}
 	if (count == 0 || rest.money.amount != 0 || rest.money.gross != 0 || rest.document_discount != 0)
@@ -157,18 +170,19 @@ revising_row(const Delta *delta)
 	elog(ERROR, "a correction without a revision");
 }
 
-/* Makes room for more revisions of what the row begins with. */
+/* Makes room for more revisions of what the row begins with; places are the list's, by item. */
 static void
-shift_revisions(DeltaList *list, const Delta *delta, const ChargeRow *from, int more)
+shift_revisions(const DeltaList *list, const DeltaPlace *places, const Delta *delta, const ChargeRow *from, int more)
 {
 	TimestampTz start = from->start;
 	int			revision = from->revision;
 
-	for (int i = 0; i < list->count; i++)
+	for (int i = FIRST_OF_KEY(DeltaPlace, item_id, places, list->count, delta->item_id);
+		 i < list->count && places[i].item_id == delta->item_id; i++)
 	{
-		const Delta *other = &list->deltas[i];
+		const Delta *other = &list->deltas[places[i].place];
 
-		if (other->item_id != delta->item_id || other->kind != delta->kind || other->ordinal != delta->ordinal)
+		if (other->kind != delta->kind || other->ordinal != delta->ordinal)
 			continue;
 		for (int k = 0; k < other->nrows; k++)
 			if (other->rows[k].start == start && other->rows[k].revision >= revision)
@@ -178,7 +192,7 @@ shift_revisions(DeltaList *list, const Delta *delta, const ChargeRow *from, int 
 
 /* Gives each part but the last, which keeps the rows, the row that is live after it. */
 static void
-number_parts(DeltaList *list, const Delta *delta, Delta *parts, int count)
+number_parts(const DeltaList *list, const DeltaPlace *places, const Delta *delta, Delta *parts, int count)
 {
 	const LiveCharge *live = delta->live;
 	const ChargeRow *revising = revising_row(delta);
@@ -199,7 +213,18 @@ number_parts(DeltaList *list, const Delta *delta, Delta *parts, int count)
 		parts[i].rows = row;
 		parts[i].nrows = 1;
 	}
-	shift_revisions(list, delta, revising, count - 1);
+	shift_revisions(list, places, delta, revising, count - 1);
+}
+
+/* Makes room in a list for more differences. */
+static void
+reserve(DeltaList *list, int more)
+{
+	if (list->count + more <= list->capacity)
+		return;
+	list->capacity = Max(2 * list->capacity, list->count + more);
+	list->deltas = list->deltas == NULL ? palloc(sizeof(Delta) * list->capacity)
+		: repalloc_huge(list->deltas, sizeof(Delta) * list->capacity);
 }
 
 /* Splits the account's corrections to the lines that they give back. */
@@ -207,25 +232,31 @@ void
 split_corrections(BatchAccount *account)
 {
 	DeltaList  *list = &account->deltas;
-	Delta	   *deltas;
-	int			count = 0;
+	DeltaList	split = {.postponed = list->postponed, .early_from = list->early_from};
+
+	DeltaPlace *places;
 
 	if (account->nadded == 0)
 		return;
-	deltas = palloc(sizeof(Delta) * (list->count * (account->nadded + 1)));
+	places = deltas_by_item(list);
 	for (int i = 0; i < list->count; i++)
 	{
 		const Delta *delta = &list->deltas[i];
+		int			nlines = 0;
+		AddedLine  *lines = NULL;
 		int			parts = 1;
 
 		if (delta->correction && delta->money.amount < 0)
-			parts = split_correction(account, delta, deltas + count);
+			lines = added_of_item(account, delta->item_id, &nlines);
+		reserve(&split, nlines + 1);
+		Assert(split.deltas != NULL);
+		if (nlines > 0)
+			parts = split_correction(lines, nlines, delta, split.deltas + split.count);
 		else
-			deltas[count] = *delta;
+			split.deltas[split.count] = *delta;
 		if (parts > 1)
-			number_parts(list, delta, deltas + count, parts);
-		count += parts;
+			number_parts(list, places, delta, split.deltas + split.count, parts);
+		split.count += parts;
 	}
-	list->deltas = deltas;
-	list->count = list->capacity = count;
+	*list = split;
 }

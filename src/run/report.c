@@ -81,14 +81,15 @@ report_account(Report *report, int64 account_id)
 	report_states(report);
 }
 
-/* All accounts, batch by batch. */
+/* All accounts that the caller may see, batch by batch. */
 static void
 report_all(Report *report)
 {
 	static SpiQuery query = {
 		.text = "SELECT account_id, next_ordinal, billed_through, recompute_from, event_no, has_credit FROM billing.account_state"
-		" WHERE account_id > $1 AND (recompute_from IS NULL OR NOT $2) ORDER BY account_id LIMIT $3",
-		.nargs = 3, .argtypes = {INT8OID, BOOLOID, INT4OID}
+		" WHERE account_id > $1 AND (recompute_from IS NULL OR NOT $2) AND (entity = ANY ($4) OR $4 IS NULL)"
+		" ORDER BY account_id LIMIT $3",
+		.nargs = 4, .argtypes = {INT8OID, BOOLOID, INT4OID, TEXTARRAYOID}
 	};
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "billing report", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(batch);
@@ -96,14 +97,14 @@ report_all(Report *report)
 
 	for (;;)
 	{
-		Datum		values[3] = {Int64GetDatum(last), BoolGetDatum(report->deep), Int32GetDatum(REPORT_BATCH)};
+		Datum		values[4] = {Int64GetDatum(last), BoolGetDatum(report->deep), Int32GetDatum(REPORT_BATCH), report->entities};
 		uint64		count;
 
 		CHECK_FOR_INTERRUPTS();
 		/* A connection of its own, since what it publishes lives in the batch's context. */
 		SPI_connect();
 		MemoryContextSwitchTo(batch);
-		count = query_run(&query, values, NULL, true);
+		count = query_run(&query, values, report->all_entities ? "   n" : NULL, true);
 		if (count > 0)
 		{
 			last = query_int64((int) count - 1, 1, 0);
@@ -140,6 +141,7 @@ result_put(const Report *report, ResultRow *row)
 	tuplestore_putvalues(report->rsinfo->setResult, report->rsinfo->setDesc, row->values, row->nulls);
 }
 
+/* Puts a row for each difference of an account. */
 static void
 put_unbilled_account(const Report *report, const BatchAccount *account)
 {
@@ -172,6 +174,7 @@ put_unbilled(Report *report, AccountBatch *batch)
 		put_unbilled_account(report, &batch->accounts[i]);
 }
 
+/* Puts what is charged and what should be, for each range of an account where they differ. */
 static void
 put_difference_account(const Report *report, const BatchAccount *account)
 {
@@ -227,7 +230,10 @@ report_open(FunctionCallInfo fcinfo, Report *report, AccessKind kind, int64 acco
 	SPI_connect();
 	books_become_owner(scope);
 	books_check(false);
-	books_authorize(scope, kind, account_id, NULL);
+	if (account_id == 0)
+		report->entities = books_entities(scope, kind, &report->all_entities);
+	else
+		books_authorize(scope, kind, account_id, NULL);
 	report->run = run_context_create(CurrentMemoryContext, true);
 }
 

@@ -15,6 +15,8 @@ typedef struct Report
 {
 	ReturnSetInfo *rsinfo;
 	RunContext *run;
+	Datum		entities;		/* text[]: those of them whose accounts the caller may see */
+	bool		all_entities;	/* all of them */
 	TimestampTz at;
 	Accrual		accrue;			/* arrears in progress that count so far */
 	bool		at_once;		/* corrections and prorated charges, whatever their due date */

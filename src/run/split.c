@@ -21,48 +21,44 @@ charges(const LiveCharge *live, const Piece *piece)
 
 /* Is anything of the piece charged already? */
 static bool
-is_charged(const BatchAccount *account, const Piece *piece)
+is_charged(const LiveCharge *live, int nlive, const Piece *piece)
 {
-	for (int i = 0; i < account->nlive; i++)
-		if (charges(&account->live[i], piece))
+	for (int i = 0; i < nlive; i++)
+		if (charges(&live[i], piece))
 			return true;
 	return false;
 }
 
 /* Does something that is charged of the piece end at an instant? */
 static bool
-ends_at(const BatchAccount *account, const Piece *piece, TimestampTz at)
+ends_at(const LiveCharge *live, int nlive, const Piece *piece, TimestampTz at)
 {
-	for (int i = 0; i < account->nlive; i++)
-		if (account->live[i].end == at && charges(&account->live[i], piece))
+	for (int i = 0; i < nlive; i++)
+		if (live[i].end == at && charges(&live[i], piece))
 			return true;
 	return false;
 }
 
-/* The first cut after the given instant in what is charged of the piece. */
+/* The first cut after the given instant in what is charged of the piece; live are its item's. */
 static TimestampTz
-next_charged_start(const BatchAccount *account, const Piece *piece, TimestampTz after)
+next_charged_start(const LiveCharge *live, int nlive, const Piece *piece, TimestampTz after)
 {
 	TimestampTz next = DT_NOEND;
 
-	for (int i = 0; i < account->nlive; i++)
-		if (charges(&account->live[i], piece) && account->live[i].start > after &&
-			ends_at(account, piece, account->live[i].start))
-			next = Min(next, account->live[i].start);
+	for (int i = 0; i < nlive; i++)
+		if (charges(&live[i], piece) && live[i].start > after && ends_at(live, nlive, piece, live[i].start))
+			next = Min(next, live[i].start);
 	return next;
 }
 
-/* Where the piece is cut next; DT_NOEND: nowhere. */
+/* Where the rate of a piece's tax changes next; DT_NOEND: never. */
 static TimestampTz
-next_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piece, bool charged)
+next_change(const BatchAccount *account, const TaxTable *taxes, const Piece *piece)
 {
 	const AccountTerms *terms = &account->terms;
-	DateADT		change;
+	DateADT		change = tax_next_change(taxes, terms->entity, piece->price->tax, terms->tax_status,
+										 local_date(piece->start, terms->entity_tz));
 
-	if (charged)
-		return next_charged_start(account, piece, piece->start);
-	change = tax_next_change(taxes, terms->entity, piece->price->tax, terms->tax_status,
-							 local_date(piece->start, terms->entity_tz));
 	return change == DATEVAL_NOEND ? DT_NOEND : local_midnight(change, terms->entity_tz);
 }
 
@@ -79,12 +75,14 @@ may_be_cut(const BatchAccount *account, const TaxTable *taxes, const Piece *piec
 static void
 add_parts(const BatchAccount *account, const TaxTable *taxes, const Piece *piece, PieceList *list)
 {
-	bool		charged = is_charged(account, piece);
+	int			nlive;
+	const LiveCharge *live = live_of_item(account->live, account->nlive, piece->item->id, &nlive);
+	bool		charged = is_charged(live, nlive, piece);
 	Piece		part = *piece;
 
 	for (;;)
 	{
-		TimestampTz cut = next_cut(account, taxes, &part, charged);
+		TimestampTz cut = charged ? next_charged_start(live, nlive, &part, part.start) : next_change(account, taxes, &part);
 
 		if (cut >= piece->end)
 			break;

@@ -15,6 +15,10 @@
 #include "lib/amount.h"
 #include "run/timeline.h"
 
+/* Subscriptions of many items keep the searches for regular charges that those ask for one after the other. */
+#define MANY_ITEMS 16
+#define KEPT_SEARCHES 61
+
 /* A row of plan_version. */
 typedef struct PlanRow
 {
@@ -36,6 +40,7 @@ compare_plans(const void *a, const void *b)
 	return order != 0 ? order : x->version - y->version;
 }
 
+/* The plans of a batch's subscriptions, sorted. */
 static KeyedRows
 load_plans(const AccountBatch *batch, const RunContext *run)
 {
@@ -149,6 +154,7 @@ compare_instalments(const void *a, const void *b)
 	return order != 0 ? order : compare_keys(&x->instalment.ordinal, &y->instalment.ordinal);
 }
 
+/* The instalments of a batch's items that are not withdrawn, sorted. */
 static KeyedRows
 load_instalments(AccountBatch *batch, const RunContext *run)
 {
@@ -355,5 +361,7 @@ batch_load_timelines(AccountBatch *batch, RunContext *run)
 		while (next < items.count && items.items[next].subscription == sub)
 			next++;
 		sub->nitems = (int) (&items.items[next] - sub->items);
+		sub->nsearches = sub->nitems < MANY_ITEMS ? 1 : KEPT_SEARCHES;
+		sub->searches = palloc0(sizeof(RegularSearch) * sub->nsearches);
 	}
 }

@@ -26,7 +26,7 @@ enum
 #undef X
 
 static const Column request_columns[REQUEST_COUNT] = {
-#define X(name, type, sealed) {#name, type, sealed},
+#define X(name, type, sealed) {#name, sizeof(#name) - 1, type, sealed},
 	REQUEST_COLUMNS(X)
 #undef X
 };

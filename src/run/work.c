@@ -15,12 +15,9 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "account/account.h"
@@ -29,9 +26,6 @@
 #include "run/work.h"
 
 #define NOTICE_INTERVAL (5 * USECS_PER_SEC)
-
-/* What a batch of 1,000 accounts takes; a reset keeps it, or each batch would fault its pages in anew. */
-#define BATCH_MEMORY (16 * 1024 * 1024)
 
 /*
  * What is due at $1, of entity $2.  Spread over $3 seconds an account waits for
@@ -59,13 +53,14 @@
 
 /*
  * Lists accounts in ranges of at most $5.  A big account ends a range, so that
- * none holds one, and is a range by itself.
+ * none holds one, and is a range by itself.  All is counted in one order, the
+ * accounts', as sorting is what is dear here.
  */
 #define LIST(from) { \
-		.text = "WITH due AS (SELECT s.account_id, " BIG " AS big," \
-		" count(*) FILTER (WHERE " BIG ") OVER (ORDER BY s.account_id) AS part" \
-		" FROM " from "), cut AS (SELECT *, (row_number() OVER" \
-		" (PARTITION BY part, big ORDER BY account_id) - 1) / $5 AS n FROM due), batch AS (" \
+		.text = "WITH due AS (SELECT s.account_id, " BIG " AS big, row_number() OVER (ORDER BY s.account_id) AS no" \
+		" FROM " from "), parted AS (SELECT *, coalesce(max(no) FILTER (WHERE big)" \
+		" OVER (ORDER BY account_id ROWS UNBOUNDED PRECEDING), 0) AS part FROM due), cut AS (" \
+		"SELECT *, CASE WHEN big THEN 0 ELSE (no - part - 1) / $5 END AS n FROM parted), batch AS (" \
 		"INSERT INTO billing.run_batch (run_id, batch_no, first_account_id, last_account_id, accounts)" \
 		" SELECT $4, row_number() OVER (ORDER BY big, part, n), min(account_id), max(account_id), count(*)" \
 		" FROM cut GROUP BY big, part, n RETURNING accounts)" \
@@ -98,81 +93,6 @@ RunKind		dunning_run_kind = {
 	.list = LIST(DUNNING_ALL), .lock = LOCK(DUNNING_ALL),
 	.members = MEMBERS(DUNNING_FROM("$4, $5")), .act = dun_them
 };
-
-/* Contexts and catalogue of a run, below a context that outlives its transactions. */
-void
-work_open(BillRun *run, MemoryContext memory)
-{
-	run->memory = memory;
-	run->batch_context = AllocSetContextCreate(memory, "billing batch", BATCH_MEMORY,
-											   ALLOCSET_DEFAULT_INITSIZE, BATCH_MEMORY);
-	run->context = run_context_create(memory, false);
-	run->last_notice = GetCurrentTimestamp();
-}
-
-void
-work_close(BillRun *run)
-{
-	run_context_destroy(run->context);
-	MemoryContextDelete(run->batch_context);
-}
-
-/*
- * A worker's transaction begins, connected to SPI and with the snapshot that a
- * command of a client has from its portal.
- */
-void
-work_begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-}
-
-/* A worker's transaction ends; table statistics go out, as they do after a client's command. */
-void
-work_end(void)
-{
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(false);
-}
-
-/* Commits and goes on: the leader through SPI, as a procedure has to, a worker for itself. */
-static void
-commit_transaction(const BillRun *run)
-{
-	if (run->worker > 0)
-	{
-		work_end();
-		work_begin();
-		return;
-	}
-	SPI_commit();
-	SPI_start_transaction();
-	XactIsoLevel = XACT_READ_COMMITTED;
-}
-
-/*
- * Ends the transaction, where that is allowed, and begins the next as the
- * owner; forgets the batch.  Processes claim rows from one table, so each has
- * to see what the others committed, whatever the session's default is.
- */
-void
-work_step(BillRun *run)
-{
-	if (!run->atomic)
-	{
-		books_leave(&run->scope);
-		commit_transaction(run);
-		books_become_owner(&run->scope);
-		MemoryContextSwitchTo(run->batch_context);
-	}
-	MemoryContextReset(run->batch_context);
-}
 
 /* Arguments of the statements that list due accounts. */
 static void
@@ -276,6 +196,18 @@ dun_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result)
 }
 
 /*
+ * Whoever uses the books may have deferred constraints on them.  Their errors
+ * are those of accounts, so they have to come while the account is known, not
+ * at the commit.  In a caller's transaction they are the caller's.
+ */
+static void
+check_deferred(const BillRun *run)
+{
+	if (!run->atomic && SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "deferred constraints could not be checked");
+}
+
+/*
  * Does what is due of accounts in a subtransaction; those that others hold are left out, or,
  * where left_out is NULL, waited for.  True when it worked; else everything
  * they did is undone and *error is what went wrong.
@@ -299,6 +231,7 @@ try_accounts(BillRun *run, int64 *ids, int count, LeftOut *left_out, ErrorData *
 		for (int i = 0; wait && i < count; i++)
 			account_lock(ids[i]);
 		run->kind->act(run, ids, count, wait, &result);
+		check_deferred(run);
 		SPI_finish();
 		ReleaseCurrentSubTransaction();
 		worked = true;

@@ -95,11 +95,11 @@ CREATE TABLE IF NOT EXISTS billing.interruption ( -- times without service: paus
     account_id bigint NOT NULL, -- account
     subscription_id bigint NOT NULL, -- subscription
     number int NOT NULL CONSTRAINT interruption_number_check CHECK (number > 0), -- 1, 2, 3 ... in the order of entry
-    kind text NOT NULL CONSTRAINT interruption_kind_check CHECK (kind IN ('pause', 'stop', 'cancel')), -- what it is
+    kind text NOT NULL CONSTRAINT interruption_kind_check CHECK (kind IN ('pause', 'stop', 'cancel')), -- pause, stop or cancel
     from_at timestamptz NOT NULL, -- first instant without service
     to_at timestamptz, -- first instant with service again; null: open; equal to from_at: taken back
     requested_at timestamptz NOT NULL, -- moment of the request
-    reason text, -- why
+    reason text, -- why, as the call said
     taken_back_at timestamptz, -- moment from which on it was not to come any more
     CONSTRAINT interruption_range_check CHECK (to_at >= from_at),
     CONSTRAINT interruption_key PRIMARY KEY (account_id, subscription_id, number),
@@ -112,7 +112,7 @@ CREATE TABLE IF NOT EXISTS billing.skipped_cycle ( -- cycles for which nothing i
     schedule_version int NOT NULL, -- schedule version
     period_no bigint NOT NULL, -- number of the cycle in that version
     skipped boolean NOT NULL DEFAULT true, -- false: taken back
-    reason text, -- why
+    reason text, -- why, as the call said
     CONSTRAINT skipped_cycle_key PRIMARY KEY (account_id, subscription_id, schedule_version, period_no),
     CONSTRAINT skipped_cycle_schedule_version_fkey FOREIGN KEY (account_id, subscription_id, schedule_version) REFERENCES billing.schedule_version
 );
@@ -122,9 +122,9 @@ CREATE TABLE IF NOT EXISTS billing.instalment ( -- which cycle takes which insta
     item_id bigint NOT NULL, -- item
     ordinal int NOT NULL CONSTRAINT instalment_ordinal_check CHECK (ordinal > 0), -- 1, 2, 3 ...
     schedule_version int NOT NULL, -- schedule version of its cycle
-    period_no bigint NOT NULL, -- its cycle
+    period_no bigint NOT NULL, -- number of its cycle in that version
     period_start timestamptz NOT NULL, -- the cycle, without what lies before the subscription
-    period_end timestamptz NOT NULL, -- its end
+    period_end timestamptz NOT NULL, -- end of the cycle
     due_at timestamptz NOT NULL, -- when the cycle's regular invoice is due to be made
     currency text NOT NULL, -- currency of the amount
     amount numeric NOT NULL, -- what it takes; the last takes the rest
@@ -142,7 +142,7 @@ CREATE TABLE IF NOT EXISTS billing.subscription_change ( -- what was done to a s
     entered_at timestamptz NOT NULL, -- when it was made
     effective_at timestamptz NOT NULL, -- when it takes effect
     arguments jsonb NOT NULL, -- arguments of the call
-    reason text, -- why
+    reason text, -- why, as the call said
     edits jsonb NOT NULL, -- the timeline's rows after it, by table
     replaced jsonb NOT NULL, -- those of them that were there before, by table
     withdrawn_at timestamptz, -- when it was withdrawn; null: it holds
@@ -173,7 +173,7 @@ CREATE TABLE IF NOT EXISTS billing.subscription_state ( -- states of subscriptio
     account_id bigint NOT NULL, -- account
     subscription_id bigint NOT NULL, -- subscription
     valid_from timestamptz NOT NULL, -- the state holds from then on to the next
-    state text NOT NULL CONSTRAINT subscription_state_state_check CHECK (state IN ('pending', 'future', 'trialing', 'active', 'non_renewing', 'paused', 'stopped', 'canceled', 'failed')), -- state
+    state text NOT NULL CONSTRAINT subscription_state_state_check CHECK (state IN ('pending', 'future', 'trialing', 'active', 'non_renewing', 'paused', 'stopped', 'canceled', 'failed')), -- state from then on
     CONSTRAINT subscription_state_key PRIMARY KEY (account_id, subscription_id, valid_from),
     CONSTRAINT subscription_state_subscription_fkey FOREIGN KEY (account_id, subscription_id) REFERENCES billing.subscription
 );
@@ -183,16 +183,16 @@ CREATE TABLE IF NOT EXISTS billing.discount ( -- discounts and increments of an 
     id bigint NOT NULL, -- account_id << 24 | ordinal
     subscription_id bigint, -- of this subscription only; null: of all
     item_id bigint, -- of this item only; null: of all
-    kind text NOT NULL CONSTRAINT discount_kind_check CHECK (kind IN ('discount', 'increment')), -- takes off, or adds
+    kind text NOT NULL CONSTRAINT discount_kind_check CHECK (kind IN ('discount', 'increment')), -- discount: takes off; increment: adds
     type text NOT NULL CONSTRAINT discount_type_check CHECK (type IN ('percentage', 'fixed')), -- percentage of the amount, or an amount of the account's currency
-    value numeric NOT NULL CONSTRAINT discount_value_check CHECK (value >= 0 AND value < 'Infinity'), -- percent, or amount
-    currency text, -- of a fixed amount
+    value numeric NOT NULL CONSTRAINT discount_value_check CHECK (value >= 0 AND value < 'Infinity'), -- percent (19 means 19 %), or amount
+    currency text, -- currency of a fixed amount; null for a percentage
     document boolean NOT NULL DEFAULT false, -- taken off whole documents, before tax, instead of lines
     from_at timestamptz NOT NULL, -- cycles that start from then on
     to_at timestamptz, -- and before then; null: endless; equal to from_at: taken back
     cycles int CONSTRAINT discount_cycles_check CHECK (cycles > 0), -- number of cycles, as asked for
     cycles_from timestamptz, -- cycles are counted from then on
-    coupon text, -- coupon that brought it
+    coupon text, -- coupon that brought it; null: none
     description text, -- for people
     metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep
     CONSTRAINT discount_range_check CHECK (to_at >= from_at),

@@ -234,15 +234,15 @@ put_job(FunctionCallInfo fcinfo, bool may_create)
 	BooksScope	scope;
 	bool		exists;
 
-	require_workers();
 	job.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	SPI_connect();
+	open_books(&scope);
+	require_workers();
 	if (*job.name == '\0' || strlen(job.name) > MAX_JOB_NAME)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_INVALID_ARGUMENT),
 				 errmsg("name of a job is empty or too long"),
 				 errdetail("It has 1 to %d bytes.", MAX_JOB_NAME)));
-	SPI_connect();
-	open_books(&scope);
 	exists = read_job(job.name, &job);
 	if (exists)
 		check_owner(&scope, job.name, job.owner);
@@ -290,10 +290,10 @@ billing_unschedule_job(PG_FUNCTION_ARGS)
 	BooksScope	scope;
 
 	refuse_null(fcinfo, 0, "name");
-	require_workers();
 	job.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	SPI_connect();
 	open_books(&scope);
+	require_workers();
 	if (!read_job(job.name, &job))
 		no_such_job(job.name);
 	check_owner(&scope, job.name, job.owner);

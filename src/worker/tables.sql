@@ -1,6 +1,6 @@
 -- Jobs.
 CREATE TABLE IF NOT EXISTS billing.job ( -- procedures that workers call again and again; billing.schedule_job() and its like change them
-    name text NOT NULL CONSTRAINT job_key PRIMARY KEY CONSTRAINT job_name_check CHECK (octet_length(name) BETWEEN 1 AND 100), -- name
+    name text NOT NULL CONSTRAINT job_key PRIMARY KEY CONSTRAINT job_name_check CHECK (octet_length(name) BETWEEN 1 AND 100), -- name of the job
     owner text NOT NULL, -- role with whose rights it runs: the one that scheduled it
     procedure text NOT NULL, -- procedure or function, with schema; with argument types where the name alone is not unique
     arguments jsonb NOT NULL, -- its arguments by name
@@ -22,13 +22,13 @@ CREATE TABLE IF NOT EXISTS billing.job_history ( -- the last runs of every job; 
     run_no bigint NOT NULL, -- 1, 2, 3 ... of the job
     status text NOT NULL CONSTRAINT job_history_status_check CHECK (status IN ('succeeded', 'failed', 'interrupted')), -- succeeded; failed with an error; interrupted: its process went away
     planned_at timestamptz, -- instant for which it ran; null: by hand, before it was due
-    started_at timestamptz NOT NULL, -- start
-    finished_at timestamptz NOT NULL, -- end
+    started_at timestamptz NOT NULL, -- start of the run
+    finished_at timestamptz NOT NULL, -- end of the run
     sqlstate text, -- SQLSTATE of the error
-    message text, -- message
-    detail text, -- detail
-    hint text, -- hint
-    context text, -- context
+    message text, -- message of the error
+    detail text, -- detail of the error
+    hint text, -- hint of the error
+    context text, -- context of the error
     CONSTRAINT job_history_key PRIMARY KEY (job, run_no)
 );
 

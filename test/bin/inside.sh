@@ -130,6 +130,10 @@ case $target in
 		trap : INT
 		LESS=-FRSX psql
 		;;
+	doc)
+		start_server fast_settings
+		in_database doc doc/bin/make.sh
+		;;
 	bench)
 		start_server honest_settings
 		in_database bench test/bench/run.sh

@@ -35,12 +35,20 @@ is_debian_server() {
 
 # Words: what is missing and cannot be done without.
 needed() {
+	case $target in
+		html) have pandoc || echo pandoc; return ;;
+		doc) have dot || echo 'dot (graphviz)' ;;
+	esac
 	has_compiler || echo 'a C compiler'
 	has_server || echo 'a PostgreSQL server'
 	has_headers || echo "its headers (postgres.h)"
 }
 
 needed_packages() {
+	case $target in
+		html) have pandoc || echo pandoc; return ;;
+		doc) have dot || echo graphviz ;;
+	esac
 	has_compiler || echo gcc libc6-dev
 	[ -x "/usr/lib/postgresql/$major/bin/postgres" ] || has_server || echo "postgresql-$major"
 	has_headers || echo "postgresql-server-dev-$major"
@@ -52,8 +60,25 @@ wanted_packages() {
 	perl -MIPC::Run -e 1 2>/dev/null && have prove || echo libipc-run-perl
 	have pg_prove || echo libtap-parser-sourcehandler-pgtap-perl
 	[ -x /usr/sbin/pgbouncer ] || have pgbouncer || echo pgbouncer
+	[ "$target" = test ] || have pandoc || echo pandoc
 	! is_debian_server || [ -f "/usr/share/postgresql/$major/extension/pgtap.control" ] ||
 		echo "postgresql-$major-pgtap"
+}
+
+# For checks of the source, the package and the pure C, where the distribution has them.
+check_packages() {
+	case $target:${ID:-} in
+		test:debian | test-long:debian | test:ubuntu | test-long:ubuntu) ;;
+		*) return ;;
+	esac
+	have cppcheck || echo cppcheck
+	have clang-tidy || echo clang-tidy
+	have pg_bsd_indent || echo pg-bsd-indent
+	has_fuzzer || echo clang libclang-rt-dev
+	[ "$target" != test-long ] || have valgrind || echo valgrind libc6-dbg
+	have git || echo git
+	! is_debian_server || { have dh && have pg_buildext && have dpkg-buildpackage; } ||
+		echo dpkg-dev debhelper postgresql-server-dev-all
 }
 
 # For the README's examples, where the distribution has them; a Node that somebody else
@@ -106,7 +131,7 @@ if ! have apt-get || [ -z "$major" ] || { ! is_debian_server && ! { has_server &
 fi
 
 packages=$( { needed_packages; wanted_packages; } | one_line)
-drivers=$(driver_packages | one_line)
+drivers=$( { driver_packages; check_packages; } | one_line)
 [ -n "$packages$drivers" ] || exit 0
 
 if [ -n "${NO_INSTALL:-}" ]; then

@@ -8,12 +8,15 @@ set -eu
 target=$1
 . test/bin/tools.sh
 
+kinds='static package fuzz regress isolation pgtap tap'
+[ "$target" != test-long ] || kinds="$kinds sanitizer valgrind coverage"
+
 passed=0
 failed=0
 broken=
 
 wanted() {
-	case " ${KINDS:-regress isolation pgtap tap} " in *" $1 "*) return 0 ;; *) return 1 ;; esac
+	case " ${KINDS:-$kinds} " in *" $1 "*) return 0 ;; *) return 1 ;; esac
 }
 
 # usage: files PATTERN...; those that exist and match ONLY
@@ -126,6 +129,36 @@ run_tap() {
 	done
 }
 
+# usage: run_checks KIND; scripts that write as TAP has it
+run_checks() {
+	for file in $(files "test/$1"/*.sh); do
+		check_name=$(basename "$file" .sh)
+		log=$WORK/$1_$check_name.log
+		status=0
+		sh "$file" >"$log" 2>&1 || status=$?
+		tap_result "$1" "$check_name" "$log" "$status"
+	done
+}
+
+# usage: run_variant KIND; other tests once more, with the extension built in another way
+run_variant() {
+	log=$WORK/$1.log
+	sh test/bin/variant.sh "$1" >"$log" 2>&1 || echo '0 passed, 1 failed' >>"$log"
+	sed '$d' "$log"
+	count "$1" "$1" "$(sed -n '$s/^\([0-9]*\) passed, .*/\1/p' "$log")" "$(sed -n '$s/.* passed, \([0-9]*\) failed$/\1/p' "$log")"
+}
+
+for kind in static package; do
+	if wanted "$kind"; then
+		run_checks "$kind"
+	fi
+done
+
+if wanted fuzz; then
+	[ "$target" != test-long ] || export FUZZ_SECONDS="${FUZZ_SECONDS:-1200}"
+	run_checks fuzz
+fi
+
 if wanted regress; then
 	list=$(names sql/*.sql | tr '\n' ' ')
 	if ! has_regress; then
@@ -157,6 +190,30 @@ if wanted tap; then
 		run_tap
 	else
 		skip tap 'the Perl modules PostgreSQL::Test or IPC::Run are missing (Debian: postgresql-client-15 libipc-run-perl)'
+	fi
+fi
+
+if wanted sanitizer; then
+	if have gcc && [ -f "$(gcc -print-file-name=libasan.so)" ]; then
+		run_variant sanitizer
+	else
+		skip sanitizer 'gcc or its libasan is missing (Debian: gcc)'
+	fi
+fi
+
+if wanted valgrind; then
+	if have valgrind; then
+		run_variant valgrind
+	else
+		skip valgrind 'valgrind is missing (Debian: valgrind libc6-dbg)'
+	fi
+fi
+
+if wanted coverage; then
+	if have gcc && have gcov; then
+		run_variant coverage
+	else
+		skip coverage 'gcc or gcov is missing (Debian: gcc)'
 	fi
 fi
 

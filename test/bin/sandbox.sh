@@ -59,7 +59,7 @@ make_work() {
 
 copy_tree() {
 	tar -C "$tree" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' --exclude='./billing--*.sql' \
-		--exclude=./results --exclude=./output_iso --exclude=./tmp_check -cf - . | tar -C "$work/tree" -xf -
+		--exclude=./results --exclude=./output_iso --exclude=./tmp_check --exclude=./build -cf - . | tar -C "$work/tree" -xf -
 	if [ -f "${TELCO_CSV:-}" ]; then
 		cp "$TELCO_CSV" "$work/telco.csv"
 	fi
@@ -108,6 +108,15 @@ clean_up() {
 	fi
 }
 
+# What make doc made, back from the copy.
+take_doc() {
+	for folder in doc/reference doc/pictures; do
+		rm -rf "$tree/$folder"
+		mkdir "$tree/$folder"
+		cp "$work/tree/$folder"/* "$tree/$folder/"
+	done
+}
+
 # The child runs in the background, so that a signal ends it at once and not when it is done.
 run_child() {
 	exec 3<&0
@@ -115,6 +124,7 @@ run_child() {
 	as_user env -i PATH="$PATH:/usr/sbin:/sbin" HOME="$work" TERM="${TERM:-dumb}" TMPDIR="$work/tmp" LC_ALL=C.UTF-8 \
 		WORK="$work" PG_CONFIG="$PG_CONFIG" MAKE="${MAKE:-make}" ASSERTIONS="${ASSERTIONS:-}" \
 		NODE_PATH="${NODE_PATH:-}" CLASSPATH="${CLASSPATH:-}" KINDS="${KINDS:-}" ONLY="${ONLY:-}" \
+		FUZZ_SECONDS="${FUZZ_SECONDS:-}" COVERAGE_GOAL="${COVERAGE_GOAL:-}" \
 		BENCH_ACCOUNTS="${BENCH_ACCOUNTS:-}" BENCH_PASSES="${BENCH_PASSES:-}" BENCH_ROWS="${BENCH_ROWS:-}" sh test/bin/inside.sh "$target" <&3 3<&- &
 	child=$!
 	while :; do
@@ -140,3 +150,4 @@ make_work
 as_user "$PG_CONFIG" --version >/dev/null 2>&1 || die "user ${user:-$(id -un)} cannot run $PG_CONFIG"
 copy_tree
 run_child
+[ "$target" != doc ] || take_doc

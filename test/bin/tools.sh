@@ -64,3 +64,7 @@ has_pgtap() {
 has_tap() {
 	[ -f "$(server_tests)/perl/PostgreSQL/Test/Cluster.pm" ] && have prove && perl -MIPC::Run -e 1 2>/dev/null
 }
+
+has_fuzzer() {
+	have clang && [ -f "$(clang -print-runtime-dir)/libclang_rt.fuzzer_no_main-$(uname -m).a" ]
+}

@@ -456,7 +456,7 @@ INSERT INTO bad (code, statement) VALUES
 ('22004', $$SELECT billing.grant_access('postgres', NULL)$$),
 ('LB208', $$SELECT billing.grant_access('postgres', 'king')$$),
 ('LB101', $$SELECT billing.grant_access('postgres', 'operator', 'nowhere')$$),
-('0A000', $$SELECT billing.grant_access('postgres', 'reader', 'acme')$$),
+('55000', $$SELECT billing.grant_access('postgres', 'reader', 'acme')$$),
 ('42704', $$SELECT billing.grant_access('regress_nobody', 'reader')$$),
 ('42704', $$SELECT billing.grant_access(4294967295::oid::regrole, 'reader')$$),
 ('LB208', $$SELECT billing.grant_access(current_user::regrole, 'reader')$$),  -- the owner: taking it back would lock him out

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL timezone = 'Asia/Kathmandu';  -- no result may depend on it
 SET LOCAL datestyle = 'ISO';
-SELECT plan(43);
+SELECT plan(44);
 
 CREATE FUNCTION pg_temp.dice(seed int, roll int) RETURNS bigint LANGUAGE sql IMMUTABLE AS
 $$ SELECT hashint4extended(seed, roll) & 2147483647 $$;
@@ -177,5 +177,12 @@ SELECT throws_ok($$SELECT billing_internal.check_instant('10000-01-01Z', 'at')$$
 SELECT lives_ok($$SELECT billing_internal.check_instant('9999-12-31 23:59:59.999999Z', 'at')$$, 'the last instant');
 SELECT throws_ok($$SELECT billing_internal.check_interval(NULL)$$, '22004', '"every" must not be null', 'null is no interval');
 
+-- Offsets of zones are remembered; the server always looks them up. A day that a zone left out is empty.
+SELECT is_empty($$
+    SELECT z, a, n, p FROM (SELECT name FROM pg_timezone_names WHERE name ~ '/' AND name !~ '^(posix|right)/') zones (z),
+           LATERAL (SELECT timestamptz '1990-01-01' + random() * interval '20000 days' AS a, (random() * 9000)::int + 1 AS n
+                      FROM generate_series(1, 50) WHERE z IS NOT NULL) drawn, billing.nth_period(a, '1 day', n, z) p
+     WHERE NOT isempty(p) AND lower(p) <> (a AT TIME ZONE z + n * interval '1 day') AT TIME ZONE z $$,
+    'days at random in all zones begin when the server says');
 SELECT * FROM finish();
 ROLLBACK;

@@ -357,52 +357,7 @@ BEGIN
     RETURN scheme || jsonb_build_object('tiers', tiers);
 END $$;
 
--- Units of a part, or whole begun packages of it.
-CREATE FUNCTION pg_temp.units(part numeric, size numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN size IS NULL THEN part ELSE div(part, size) + (part - div(part, size) * size > 0)::int END $$;
-
--- The rules, word for word; null where the quantity lies above the brackets.
-CREATE FUNCTION pg_temp.reference(scheme jsonb, quantity numeric) RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE
-    q numeric := greatest(quantity - coalesce((scheme->>'free_quantity')::numeric, 0), 0);
-    model text := scheme->>'model';
-    tier jsonb;
-    lower numeric := 0;
-    upper numeric;
-    part numeric;
-    amount numeric := 0;
-    found boolean := false;
-BEGIN
-    IF model = 'flat' THEN amount := (scheme->>'flat_amount')::numeric;
-    ELSIF model IN ('per_unit', 'package') THEN
-        amount := pg_temp.units(q, (scheme->>'package_size')::numeric) * (scheme->>'unit_amount')::numeric;
-    ELSIF model = 'percentage' THEN
-        amount := q * (scheme->>'rate')::numeric * 0.01 + (scheme->>'fixed_amount')::numeric;
-        amount := least(greatest(amount, (scheme->>'per_transaction_minimum')::numeric), (scheme->>'per_transaction_maximum')::numeric);
-    ELSE
-        FOR tier IN SELECT jsonb_array_elements(scheme->'tiers') LOOP
-            upper := (tier->>'up_to')::numeric;
-            IF model LIKE 'graduated%' THEN
-                IF lower > 0 AND q <= lower THEN EXIT; END IF;
-                part := least(q, upper) - lower;
-            ELSE
-                part := least(q, upper);
-                amount := 0;
-            END IF;
-            amount := amount + coalesce((tier->>'flat_amount')::numeric, 0)
-                + coalesce(pg_temp.units(part, (tier->>'package_size')::numeric) * (tier->>'unit_amount')::numeric, 0)
-                + coalesce(part * (tier->>'rate')::numeric * 0.01, 0);
-            lower := upper;
-            found := upper IS NULL OR q <= upper;
-            EXIT WHEN found;
-        END LOOP;
-        IF NOT found THEN
-            IF NOT scheme ? 'overage_unit_amount' THEN RETURN NULL; END IF;
-            amount := amount + (q - upper) * (scheme->>'overage_unit_amount')::numeric;
-        END IF;
-    END IF;
-    RETURN least(greatest(amount, (scheme->>'minimum_amount')::numeric), (scheme->>'maximum_amount')::numeric);
-END $$;
+\ir include/charge_reference.psql
 
 CREATE FUNCTION pg_temp.charge_or_null(scheme jsonb, quantity numeric) RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN

@@ -84,14 +84,17 @@ is($node->safe_psql('held', q{SELECT count(*) FROM billing.run_batch WHERE statu
 
 $_->finish for $holder, $session;
 
-# An account in error is parked, by whichever process came upon it
+# An account in error is parked, by whichever process came upon it; also where a deferred constraint of the user finds it
 
-$node->safe_psql('parked', q{UPDATE billing.account SET tax_status = 'unheard of' WHERE account_id IN (77, 2500)});
+$node->safe_psql('parked', q{UPDATE billing.account SET tax_status = 'unheard of' WHERE account_id IN (77, 2500);
+	CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE check_violation USING MESSAGE = 'not this one'; END $$;
+	CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON billing.invoice_header DEFERRABLE INITIALLY DEFERRED
+	    FOR EACH ROW WHEN (NEW.account_id = 1234) EXECUTE FUNCTION public.refuse()});
 my (undef, undef, $stderr) = $node->psql('parked', run_with(3));
-like($stderr, qr/WARNING:  bill run 1 could not bill 2 accounts/, 'a warning counts them');
-is($node->safe_psql('parked', q{SELECT string_agg(account_id || ' ' || sqlstate, ', ' ORDER BY account_id) FROM billing.run_error}), '77 LB401, 2500 LB401', 'they are parked');
-is($node->safe_psql('parked', q{SELECT status || ' ' || done || ' ' || errors FROM billing.run}), 'finished 3998 2', 'all others are billed');
-$node->safe_psql('parked', q{UPDATE billing.account SET tax_status = DEFAULT WHERE account_id IN (77, 2500)});
+like($stderr, qr/WARNING:  bill run 1 could not bill 3 accounts/, 'a warning counts them');
+is($node->safe_psql('parked', q{SELECT string_agg(account_id || ' ' || sqlstate, ', ' ORDER BY account_id) FROM billing.run_error}), '77 LB401, 1234 23514, 2500 LB401', 'they are parked');
+is($node->safe_psql('parked', q{SELECT status || ' ' || done || ' ' || errors FROM billing.run}), 'finished 3997 3', 'all others are billed');
+$node->safe_psql('parked', q{UPDATE billing.account SET tax_status = DEFAULT WHERE account_id IN (77, 2500); DROP TRIGGER refuse ON billing.invoice_header});
 $node->safe_psql('parked', run_with(2));
 same_documents($node, 'parked', $expected, 'mended: the same documents');
 

@@ -5,6 +5,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use JSON::PP;
+use Pages;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -21,36 +22,14 @@ $ENV{PGPORT} = $node->port;
 $ENV{PGUSER} = $node->safe_psql('postgres', 'SELECT current_user');
 $ENV{PGDATABASE} = 'postgres';
 
-# Fenced blocks in their order: kind, text and what is printed by them.
-
-my @blocks;
-push @blocks, { kind => $1, text => $2 } while $readme =~ /^```(\w*)\n(.*?)^```$/msg;
+my @blocks = blocks_of($readme);
 my ($shown) = map { $_->{text} } grep { $_->{kind} eq 'text' } @blocks;
 
-sub blocks_of
+sub blocks_of_kind
 {
 	my ($kind) = @_;
 
 	return grep { $_->{kind} eq $kind } @blocks;
-}
-
-# Runs a command; its standard output, and the test fails when it does.
-sub output_of
-{
-	my ($name, @command) = @_;
-	my ($stdout, $stderr) = ('', '');
-	my $worked = IPC::Run::run(\@command, '<', \undef, '>', \$stdout, '2>', \$stderr);
-
-	ok($worked, "$name: works") or diag("$stdout$stderr");
-	return $stdout;
-}
-
-sub in_file
-{
-	my ($name, $text) = @_;
-
-	append_to_file("$scratch/$name", $text);
-	return "$scratch/$name";
 }
 
 # Installing: make's targets exist, the rest of the commands runs.
@@ -63,27 +42,17 @@ for my $target (map { /`make ([\w-]+)`/g, /(?:^|&& )(?:sudo )?make ?([\w-]*)/mg 
 	like(slurp_file('Makefile'), $target eq '' || $target eq 'install' ? qr/include \$\(PGXS\)/ : qr/^SELF_CONTAINED = .*\b$target\b/m,
 		"make $target: there is such a target");
 }
-for my $line (map { split /\n/, $_->{text} } blocks_of('sh'))
+for my $line (map { split /\n/, $_->{text} } blocks_of_kind('sh'))
 {
 	next if $line =~ /^make && sudo make install$/;
 	output_of($line, 'sh', '-c', $line);
 }
 $ENV{PGDATABASE} = 'shop';
 
-# Statements: psql -qAt prints what stands behind "--".
+# Statements
 
-my $number = 0;
-for my $block (grep { $_->{text} !~ /cron\./ } blocks_of('sql'))
-{
-	my $text = $block->{text};
-	my $expected = join '', map { "$_\n" } $text =~ /(?:^|;  )-- (.*)$/mg;
-
-	$number++;
-	is(output_of("SQL block $number", 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', in_file("block$number.sql", $text)),
-		$expected, "SQL block $number: prints what is shown");
-}
-cmp_ok($number, '>=', 3, 'SQL blocks were found');
-my ($story) = blocks_of('sql');
+cmp_ok(run_sql('README.md', grep { $_->{text} !~ /cron\./ } blocks_of_kind('sql')), '>=', 3, 'SQL blocks were found');
+my ($story) = blocks_of_kind('sql');
 is(scalar(() = $story->{text} =~ /(?:;|\\gset)(?:  --.*)?$/mg), 10, 'the story has ten statements');
 
 # Programs: the first attempt of each to record usage meets 40001, so its retry is needed.
@@ -100,7 +69,7 @@ $node->safe_psql('shop', q{
 sub check_program
 {
 	my ($kind, $file, $reason, @command) = @_;
-	my @programs = blocks_of($kind);
+	my @programs = blocks_of_kind($kind);
 
 	is(scalar @programs, 1, "$kind: one program");
   SKIP:
@@ -159,7 +128,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE demo');
 
 # Running it: the line of cron, and of pg_cron where that is installed.
 
-for my $line (map { split /\n/, $_->{text} } blocks_of('crontab'))
+for my $line (map { split /\n/, $_->{text} } blocks_of_kind('crontab'))
 {
 	my ($command) = $line =~ /^(?:\S+ ){5}(.*)$/;
 	my $runs = $node->safe_psql('shop', 'SELECT count(*) FROM billing.run');
@@ -171,7 +140,7 @@ for my $line (map { split /\n/, $_->{text} } blocks_of('crontab'))
 
 SKIP:
 {
-	my ($schedule) = grep { $_->{text} =~ /cron\./ } blocks_of('sql');
+	my ($schedule) = grep { $_->{text} =~ /cron\./ } blocks_of_kind('sql');
 	my $there = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_cron'});
 
 	skip 'pg_cron example: it is not installed (Debian: postgresql-15-cron)', 2 if !$there;
@@ -236,15 +205,6 @@ check_table('Settings', q{
 check_table('Errors', q{
 	SELECT format('| `%s` | `%s` | %s | %s |', code, name, meaning, action) FROM billing.error_code});
 
-# Links lead to files.
-
-for my $file (glob '*.md doc/*.md test/*.md src/*/*.md')
-{
-	my $folder = $file =~ s,[^/]*$,,r;
-	my @links = slurp_file($file) =~ /\]\((?!https?:)([^)#]+)\)/g;
-
-	is(join(' ', grep { !-e "$folder$_" } @links), '', "links of $file: every file exists") if @links;
-}
 is(join(' ', sort grep { !/^(?:sh|sql|js|python|java|crontab|text)$/ } map { $_->{kind} } @blocks), '', 'every block is of a kind that is tested');
 
 # The version is the same everywhere, and PGXN finds what its specification requires.

@@ -98,7 +98,7 @@ $standby->stop;
 my $upgraded = PostgreSQL::Test::Cluster->new('upgraded');
 $upgraded->init;
 $upgraded->append_conf('postgresql.conf', "shared_preload_libraries = 'billing'\ntimezone = 'UTC'");
-my $bin = $node->config_data('--bindir');
+my ($bin) = run_command([ 'pg_config', '--bindir' ]);
 SKIP:
 {
 	skip 'no pg_upgrade', 3 if !-x "$bin/pg_upgrade";

@@ -26,7 +26,7 @@ SELECT pass, round(run, 2) AS run, round(raw, 2) AS raw, round(run * 1e6 / accou
   FROM pair ORDER BY pass;
 \pset title
 \pset tuples_only on
-SELECT format('bill run ratio: median %s (aim 1.6), of processor time %s',
+SELECT format('bill run ratio: median %s (aim 1.5), of processor time %s',
               round(percentile_cont(0.5) WITHIN GROUP (ORDER BY run / raw)::numeric, 2),
               round(percentile_cont(0.5) WITHIN GROUP (ORDER BY run_cpu / raw_cpu)::numeric, 2)) FROM pair;
 

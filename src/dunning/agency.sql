@@ -5,21 +5,29 @@ CREATE FUNCTION billing_internal.transfer_transitions(OUT from_state text, OUT t
     VALUES ('pending', '{transferred,accepted,refused,paid,paid_in_part,recalled,pending_recall}'::text[]),
            ('transferred', '{accepted,refused,paid,paid_in_part,pending_recall}'),
            ('accepted', '{paid,paid_in_part,refused,pending_recall}'),
-           ('pending_recall', '{recalled,recall_failed,paid,paid_in_part}'),
-           ('recall_failed', '{paid,paid_in_part,refused,pending_recall,recalled}')
+           ('pending_recall', '{pending,recalled,recall_failed,paid,paid_in_part}'),
+           ('recall_failed', '{pending,paid,paid_in_part,refused,pending_recall,recalled}')
 $$;
 COMMENT ON FUNCTION billing_internal.transfer_transitions() IS 'which state of a transfer to an agency may follow which; from others none follows';
 
+-- What was to be recalled, because it had been paid, is handed over once more.
 CREATE FUNCTION billing_internal.hand_over(account_id bigint, case_id bigint, agency text, currency text, amount numeric, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    transfer CONSTANT bigint := billing_internal.next_id(account_id);
+    transfer bigint := (SELECT t.id FROM billing.agency_transfer t WHERE t.account_id = hand_over.account_id AND t.case_id = hand_over.case_id
+                           AND t.state IN ('pending_recall', 'recall_failed'));
 BEGIN
-    INSERT INTO billing.agency_transfer (account_id, id, case_id, agency, currency, amount, created_at, changed_at)
-    VALUES (account_id, transfer, case_id, agency, currency, amount, at, at);
-    PERFORM billing_internal.change_case(account_id, case_id, 'at_agency', at, agency),
-            billing_internal.emit(account_id, 'agency.changed', at, case_id => hand_over.case_id,
-                                  payload => jsonb_build_object('transfer_id', transfer, 'agency', agency, 'state', 'pending'));
+    IF transfer IS NOT NULL THEN
+        PERFORM billing_internal.change_transfer(account_id, transfer, 'pending', at);
+        UPDATE billing.agency_transfer t SET agency = hand_over.agency, amount = hand_over.amount WHERE t.account_id = hand_over.account_id AND t.id = transfer;
+    ELSE
+        transfer := billing_internal.next_id(account_id);
+        INSERT INTO billing.agency_transfer (account_id, id, case_id, agency, currency, amount, created_at, changed_at)
+        VALUES (account_id, transfer, case_id, agency, currency, amount, at, at);
+        PERFORM billing_internal.emit(account_id, 'agency.changed', at, case_id => hand_over.case_id,
+                                      payload => jsonb_build_object('transfer_id', transfer, 'agency', agency, 'state', 'pending'));
+    END IF;
+    PERFORM billing_internal.change_case(account_id, case_id, 'at_agency', at, agency);
 END $$;
 COMMENT ON FUNCTION billing_internal.hand_over(bigint, bigint, text, text, numeric, timestamptz) IS 'hands a case over to an agency';
 

@@ -2,7 +2,7 @@
 
 -- The next step of cases, and when it is due.  Due is the later of what the scheme says and of the distance that
 -- the scheme puts between two steps, counted from when the last one was done: after a time without runs letters do
--- not come in a burst.  A step before the due date is passed by when that date is over.  What is past is due now if
+-- not come in a burst.  A step before the due date is passed by when that date is over, and in later rounds.  What is past is due now if
 -- the day of the week allows it.
 CREATE FUNCTION billing_internal.next_steps(account_ids bigint[], case_ids bigint[], schemes text[], versions int[], rounds int[], last_nos int[],
     base_ons date[], stepped_ats timestamptz[], at timestamptz, OUT n bigint, OUT step_no int, OUT step_at timestamptz)
@@ -14,7 +14,7 @@ CREATE FUNCTION billing_internal.next_steps(account_ids bigint[], case_ids bigin
      CROSS JOIN LATERAL (SELECT $9 AT TIME ZONE a.time_zone AS at, c.stepped_at AT TIME ZONE a.time_zone AS stepped_at) l
       LEFT JOIN LATERAL (
            SELECT s.* FROM billing.dunning_step s
-            WHERE s.scheme = c.scheme AND s.version = c.version AND s.step_no > c.last_no AND NOT (s.after < '0' AND l.at::date > c.base_on)
+            WHERE s.scheme = c.scheme AND s.version = c.version AND s.step_no > c.last_no AND NOT (s.after < '0' AND (c.round > 1 OR l.at::date > c.base_on))
               AND (m.step_cap IS NULL OR c.case_id IS NULL OR m.step_cap > (
                    SELECT count(*) FROM billing.dunning_action x
                     WHERE x.account_id = c.account_id AND x.case_id = c.case_id AND x.done <> '{}' AND (x.round = c.round OR NOT m.rounds_restart)))

@@ -93,7 +93,7 @@ DECLARE
         WHEN num_nonnulls(s.fee, s.minimum_due) > 0 AND currency IS NULL THEN 'has an amount, but the scheme has no currency'
         WHEN s.after < '0' AND s.actions && '{fee,interest,stop,cancel,suspend,agency,write_off}' THEN 'punishes before the due date'
         WHEN s.actions @> '{agency,write_off}' THEN 'hands over what it writes off'
-        WHEN 'remind' = ANY (s.actions) AND to_regclass('billing.template') IS NOT NULL
+        WHEN 'remind' = ANY (s.actions)
              AND NOT EXISTS (SELECT FROM billing.template t WHERE t.code = s.template) THEN format('has template "%s", which does not exist', s.template)
         END;
 BEGIN

@@ -143,9 +143,11 @@ BEGIN
         worked := true;
         CASE action
         WHEN 'remind' THEN
-            notification_id := billing_internal.notify_customer(account_id, s.template, s.channels, at, c.invoice_id, NULL, case_id,
-                jsonb_build_object('step_no', step_no, 'round', c.round, 'amount_due', amount_due::text, 'fee', coalesce(fee, 0)::text, 'interest', coalesce(interest, 0)::text),
-                billing_internal.message_time(s.weekdays, s.not_before, s.not_after, at, c.time_zone));
+            IF to_regproc('billing_internal.notify_customer') IS NOT NULL THEN
+                notification_id := billing_internal.notify_customer(account_id, s.template, s.channels, at, c.invoice_id, NULL, case_id,
+                    jsonb_build_object('step_no', step_no, 'round', c.round, 'amount_due', amount_due::text, 'fee', coalesce(fee, 0)::text, 'interest', coalesce(interest, 0)::text),
+                    billing_internal.message_time(s.weekdays, s.not_before, s.not_after, at, c.time_zone));
+            END IF;
             worked := notification_id IS NOT NULL;
         WHEN 'retry_collection' THEN
             SELECT max(billing_internal.request_collection(i.account_id, i.invoice_id, at, c.retry_policy)) INTO collection_id
@@ -159,7 +161,10 @@ BEGIN
         WHEN 'event' THEN
             PERFORM billing_internal.emit(account_id, 'dunning.step_event', at, invoice_id => c.invoice_id, case_id => do_step.case_id,
                                           payload => jsonb_build_object('round', c.round, 'step_no', step_no, 'scheme', c.scheme));
-        WHEN 'agency' THEN PERFORM billing_internal.hand_over(account_id, case_id, s.agency, c.currency, amount_due, at);
+        WHEN 'agency' THEN PERFORM billing_internal.hand_over(account_id, case_id, s.agency, c.currency, amount_due + (
+                SELECT coalesce(sum(k.amount_due), 0) FROM billing.invoice k
+                 WHERE k.account_id = do_step.account_id AND k.kind = 'claim' AND k.status = 'open'
+                   AND k.claims_invoice_id IN (SELECT i.invoice_id FROM billing_internal.case_invoices(do_step.account_id, do_step.case_id, at) i)), at);
         WHEN 'write_off' THEN
             PERFORM billing_internal.write_off_invoice(i.invoice_id, at, 'dunning', NULL) FROM billing_internal.case_invoices(account_id, case_id, at) i;
         ELSE worked := billing_internal.end_service(account_id, case_id, action, at);
@@ -170,6 +175,6 @@ BEGIN
             passed_over := concat_ws(', ', passed_over, action);
         END IF;
     END LOOP;
-    passed_over := 'not possible: ' || passed_over;
+    passed_over := 'not done: ' || passed_over;
 END $$;
 COMMENT ON FUNCTION billing_internal.do_step(bigint, bigint, int, numeric, timestamptz) IS 'does a step of a case';

@@ -168,7 +168,7 @@ CREATE TABLE IF NOT EXISTS billing.agency_transfer ( -- cases handed over to a c
     case_id bigint NOT NULL, -- case
     agency text NOT NULL, -- agency
     currency text NOT NULL, -- currency of the amounts
-    amount numeric NOT NULL, -- amount handed over
+    amount numeric NOT NULL, -- amount handed over, with claims for its delay
     amount_recovered numeric NOT NULL DEFAULT 0, -- what the agency reported as paid
     state text NOT NULL DEFAULT 'pending' CONSTRAINT agency_transfer_state_check CHECK (state IN ('pending', 'transferred', 'accepted', 'paid', 'paid_in_part', 'pending_recall', 'recalled', 'recall_failed', 'refused')), -- pending: the agency does not know yet; transferred; accepted; paid; paid in part and closed; pending recall; recalled; recall failed; refused
     created_at timestamptz NOT NULL, -- when it was handed over

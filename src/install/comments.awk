@@ -17,7 +17,7 @@ function quoted(text) { gsub(/'/, "''", text); return "'" text "'" }
     inside = 1
     next
 }
-inside && /^    [a-z_]+[ ,].* -- |^    [a-z_]+,? -- / {
+inside && /^    [a-z_0-9]+[ ,].* -- |^    [a-z_0-9]+,? -- / {
     column = $1; sub(/,$/, "", column)
     text = $0; sub(/^.* -- /, "", text)
     comments = comments "COMMENT ON COLUMN " relation "." column " IS " quoted(text) ";\n"

@@ -17,11 +17,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.lock_invoice(bigint) IS 'locks the account of a document and returns it';
 
--- What comes in of an invoice that was given up is recovered: its write-offs sum to what is still open.
+-- What comes in of an invoice that was given up is recovered: its write-offs sum to what is still open, and count
+-- from no earlier instant than what was settled before, as allocations do.
 CREATE FUNCTION billing_internal.write_write_off(account_id bigint, invoice_id bigint, amount numeric, at timestamptz, reason text) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO billing.write_off (account_id, invoice_id, write_off_no, currency, amount, written_off_at, reason)
-    SELECT h.account_id, h.id, 1 + (SELECT count(*) FROM billing.write_off w WHERE w.account_id = $1 AND w.invoice_id = $2), h.currency, $3, $4, $5
+    SELECT h.account_id, h.id, 1 + (SELECT count(*) FROM billing.write_off w WHERE w.account_id = $1 AND w.invoice_id = $2), h.currency, $3,
+           greatest($4, billing_internal.settled_until($1, NULL, $2)), $5
       FROM billing.invoice_header h WHERE h.account_id = $1 AND h.id = $2 AND $3 <> 0
 $$;
 COMMENT ON FUNCTION billing_internal.write_write_off(bigint, bigint, numeric, timestamptz, text) IS
@@ -65,7 +67,7 @@ END $$;
 COMMENT ON FUNCTION billing_internal.settle_invoice(bigint, bigint, numeric, numeric, timestamptz, text) IS
     'moves what is paid and credited of an invoice of a locked account by differences, and its status with it';
 
--- When what is settled of an invoice, or set off with a payment or credit note, last changed.
+-- When what is settled or given up of an invoice, or set off with a payment or credit note, last changed.
 CREATE FUNCTION billing_internal.settled_until(account_id bigint, origin_id bigint, invoice_id bigint) RETURNS timestamptz
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -73,10 +75,11 @@ BEGIN
         (SELECT max(a.allocated_at) FROM billing.payment_allocation a WHERE a.account_id = settled_until.account_id AND a.payment_id = origin_id),
         (SELECT max(a.allocated_at) FROM billing.payment_allocation a WHERE a.account_id = settled_until.account_id AND a.invoice_id = settled_until.invoice_id),
         (SELECT max(c.allocated_at) FROM billing.credit_allocation c
-          WHERE c.account_id = settled_until.account_id AND (c.credit_note_id = origin_id OR c.invoice_id = settled_until.invoice_id)));
+          WHERE c.account_id = settled_until.account_id AND (c.credit_note_id = origin_id OR c.invoice_id = settled_until.invoice_id)),
+        (SELECT max(w.written_off_at) FROM billing.write_off w WHERE w.account_id = settled_until.account_id AND w.invoice_id = settled_until.invoice_id));
 END $$;
 COMMENT ON FUNCTION billing_internal.settled_until(bigint, bigint, bigint) IS
-    'instant of the last allocation of a payment or credit note, or on an invoice; null: none';
+    'instant of the last allocation of a payment or credit note, or of the last allocation or write-off on an invoice; null: none';
 
 -- Sets part of a credit note off against an invoice.  Rows are only added.
 CREATE FUNCTION billing_internal.move_credit(account_id bigint, credit_note_id bigint, invoice_id bigint, amount numeric, at timestamptz)

@@ -189,7 +189,7 @@ BEGIN
     END IF;
     IF 'administrator' = ANY (kinds) THEN
         EXECUTE format('GRANT INSERT, UPDATE, DELETE ON billing.entity, billing.tax_class, billing.tax_rate, billing.product,
-                        billing.meter, billing.price, billing.price_version, billing.plan, billing.plan_item TO %I', role_name);
+                        billing.meter, billing.price, billing.price_version, billing.plan, billing.plan_item, billing.ledger_account, billing.posting_rule TO %I', role_name);
         -- not the counters
         EXECUTE format('GRANT INSERT (code, entity, format, restart_yearly), UPDATE (format, restart_yearly) ON billing.series TO %I', role_name);
         EXECUTE format('GRANT USAGE ON SCHEMA billing_internal TO %I', role_name);

@@ -39,14 +39,42 @@ END $$;
 COMMENT ON FUNCTION billing_internal.request_collection(bigint, bigint, timestamptz, text) IS
     'asks for the collection of an open invoice of the locked account; null where no usable method collects it or one is under way';
 
+CREATE FUNCTION billing.collect_invoice(invoice_id bigint, policy text DEFAULT NULL, effective_at timestamptz DEFAULT NULL, idempotency_key text DEFAULT NULL)
+    RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
+COMMENT ON FUNCTION billing.collect_invoice(bigint, text, timestamptz, text) IS
+    'asks for the collection of an open invoice now, also where runs would not try again, by a retry policy (default the entity''s); returns the collection''s id, that of the one under way where there is one';
+CREATE FUNCTION billing_internal.collect_invoice(invoice_id bigint, policy text, effective_at timestamptz, idempotency_key text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    at CONSTANT timestamptz := coalesce(effective_at, now());
+    h billing.invoice_header;
+    result bigint;
+BEGIN
+    PERFORM billing_internal.check_billable(at), billing_internal.lock_invoice(invoice_id);
+    SELECT * INTO h FROM billing.invoice_header x WHERE x.account_id = collect_invoice.invoice_id >> 24 AND x.id = collect_invoice.invoice_id;
+    IF h.kind = 'credit_note' OR h.status <> 'open' THEN
+        PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be collected', replace(h.kind, '_', ' '), h.id, h.status));
+    ELSIF NOT EXISTS (SELECT FROM billing.retry_policy p WHERE p.code = policy) AND policy IS NOT NULL THEN
+        PERFORM billing_internal.fail('unknown_retry_policy', format('retry policy "%s" does not exist', policy));
+    END IF;
+    SELECT c.id INTO result FROM billing.collection c
+     WHERE c.account_id = h.account_id AND c.invoice_id = h.id AND c.status IN ('waiting', 'claimed', 'submitted');
+    result := coalesce(result, billing_internal.request_collection(h.account_id, h.id, at, policy));
+    IF result IS NULL THEN
+        PERFORM billing_internal.fail('payment_method_unusable', format('no usable payment method collects invoice %s', h.id), NULL, 'Add one with billing.add_payment_method().');
+    END IF;
+    RETURN result;
+END $$;
+COMMENT ON FUNCTION billing_internal.collect_invoice(bigint, text, timestamptz, text) IS 'body of billing.collect_invoice';
+
 -- Ends a collection that is not collected (any more).
 CREATE FUNCTION billing_internal.end_collection(account_id bigint, collection_id bigint, status text, failure text, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE billing.collection c SET status = end_collection.status, failure = end_collection.failure, settled_at = at, next_attempt_at = NULL, lease_until = NULL
      WHERE c.account_id = end_collection.account_id AND c.id = collection_id;
-    PERFORM billing_internal.emit(account_id, 'collection.' || status, at, invoice_id => c.invoice_id,
-                payload => jsonb_build_object('collection_id', collection_id, 'failure', failure))
+    PERFORM billing_internal.emit(c.account_id, 'collection.' || c.status, at, invoice_id => c.invoice_id,
+                                  payload => jsonb_build_object('collection_id', c.id, 'failure', c.failure))
        FROM billing.collection c WHERE c.account_id = end_collection.account_id AND c.id = collection_id;
 END $$;
 COMMENT ON FUNCTION billing_internal.end_collection(bigint, bigint, text, text, timestamptz) IS 'ends a collection as failed or canceled';
@@ -101,7 +129,7 @@ BEGIN
                 AND CASE e.collect WHEN 'issue' THEN x.issued_on WHEN 'due' THEN x.due_on END <= (at AT TIME ZONE e.time_zone)::date
                 AND (EXISTS (SELECT FROM billing.account a WHERE a.account_id = x.account_id AND a.payment_method_id IS NOT NULL)
                      OR EXISTS (SELECT FROM billing.subscription u WHERE u.account_id = x.account_id AND u.payment_method_id IS NOT NULL))
-                AND NOT EXISTS (SELECT FROM billing.collection c WHERE c.account_id = x.account_id AND c.invoice_id = x.id AND c.status <> 'canceled'
+                AND NOT EXISTS (SELECT FROM billing.collection c WHERE c.account_id = x.account_id AND c.invoice_id = x.id
                                    AND c.payment_method_id = billing_internal.collection_method(x.account_id, x.id))
               ORDER BY 1, 2 FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
         PERFORM billing_internal.lock_account(i.account_id);

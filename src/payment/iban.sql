@@ -13,7 +13,7 @@ COMMENT ON FUNCTION billing_internal.iban_length(text) IS 'length of the account
 
 -- The country and the check digits move to the end, letters count from 10; the number so written is 1 modulo 97.
 CREATE FUNCTION billing_internal.is_iban(iban text) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c text;
     rest int := 0;

@@ -101,8 +101,6 @@ BEGIN
     IF currency <> account_currency THEN
         PERFORM billing_internal.fail('currency_mismatch', format('account %s has the currency %s, not %s', account_id, account_currency, currency));
     END IF;
-    way := billing_internal.check_method(account_id, method, payment_method_id);
-    PERFORM billing_internal.check_named_invoices(account_id, invoice_ids, rules);
     result := billing_internal.known_reference('payment', provider, reference);
     IF result IS NOT NULL THEN
         IF NOT EXISTS (SELECT FROM billing.payment p WHERE p.account_id = record_payment.account_id AND p.id = result AND p.amount = record_payment.amount) THEN
@@ -110,6 +108,8 @@ BEGIN
         END IF;
         RETURN result;
     END IF;
+    way := billing_internal.check_method(account_id, method, payment_method_id);
+    PERFORM billing_internal.check_named_invoices(account_id, invoice_ids, rules);
     result := billing_internal.next_id(account_id);
     PERFORM billing_internal.claim_reference('payment', provider, reference, account_id, result);
     INSERT INTO billing.payment (account_id, id, currency, amount, received_at, reversible_until, method, payment_method_id, provider, reference, metadata)

@@ -68,7 +68,7 @@ BEGIN
     PERFORM billing_internal.emit(account_id, 'collection.declined', at, invoice_id => c.invoice_id, payload => jsonb_strip_nulls(jsonb_build_object(
         'collection_id', c.id, 'attempt_no', c.attempts, 'code', code, 'class', class, 'next_attempt_at', (to_jsonb(next_at AT TIME ZONE 'UTC') #>> '{}') || 'Z')));
     IF class = 'dead' THEN
-        PERFORM billing_internal.move_method(account_id, m.id, 'dead', at)
+        PERFORM billing_internal.move_method(m.account_id, m.id, 'dead', at)
            FROM billing.payment_method m
           WHERE m.account_id = c.account_id AND m.id = c.payment_method_id AND m.status IN ('pending', 'active', 'expired');
     END IF;

@@ -110,3 +110,205 @@ SELECT i.account_id, i.subscription_id, i.id, p.code, coalesce(i.description, p.
                               WHERE l.account_id = i.account_id AND l.item_id = i.id
                               GROUP BY CASE WHEN i.kind = 'instalment' THEN l.period_no END) x) b ON i.kind <> 'recurring'
  WHERE i.kind <> 'event' AND (i.end_at IS NULL OR i.end_at > i.start_at);
+
+CREATE TABLE IF NOT EXISTS billing.ledger_account ( -- chart of accounts of the journal
+    code text NOT NULL CONSTRAINT ledger_account_key PRIMARY KEY CONSTRAINT ledger_account_code_check CHECK (code <> ''), -- code in the bookkeeping
+    name text NOT NULL, -- for people
+    type text NOT NULL CONSTRAINT ledger_account_type_check CHECK (type IN ('asset', 'liability', 'revenue', 'expense')) -- where it stands
+);
+CREATE TABLE IF NOT EXISTS billing.posting_rule ( -- which ledger account each part of an entry goes to
+    source text NOT NULL, -- what the entry is made of: invoice, payment, refund ...
+    part text NOT NULL, -- receivable, customer_credit, revenue, tax, rounding, cash, fee or write_off
+    detail text NOT NULL DEFAULT '', -- revenue: product, or a claim's kind of line; tax: its category; cash: method of payment; empty: all others
+    ledger_account text NOT NULL CONSTRAINT posting_rule_ledger_account_fkey REFERENCES billing.ledger_account ON UPDATE CASCADE, -- account
+    CONSTRAINT posting_rule_key PRIMARY KEY (source, part, detail)
+);
+INSERT INTO billing.ledger_account (code, name, type) SELECT * FROM billing_internal.ledger_accounts()
+ WHERE NOT EXISTS (SELECT FROM billing.ledger_account);
+INSERT INTO billing.posting_rule (source, part, ledger_account)
+SELECT r.source, r.part, r.ledger_account FROM billing_internal.posting_rules() r JOIN billing.ledger_account a ON a.code = r.ledger_account
+    ON CONFLICT (source, part, detail) DO NOTHING;
+
+CREATE OR REPLACE VIEW billing.journal ( -- double entry: what documents, money and credit post; debits equal credits in every entry
+    entity, -- seller
+    entry, -- what the entry is made of, unique
+    posted_on, -- date in the seller's zone, never before the documents it is about
+    source, -- invoice, external_invoice, claim, credit_note, payment, allocation, credit_allocation, under_payment, refund, chargeback, write_off or recovery
+    account_id, -- account of the customer
+    invoice_id, -- document
+    payment_id, -- payment
+    part, -- receivable, customer_credit, revenue, tax, rounding, cash, fee or write_off
+    line_no, -- revenue: line of the document
+    ledger_account, -- account in ledger_account, by posting_rule
+    currency, -- currency of the amounts
+    debit, -- amount on the left side, or zero
+    credit -- amount on the right side, or zero
+) AS
+WITH document AS NOT MATERIALIZED (
+    SELECT h.account_id, h.id, h.entity, h.currency, coalesce(s.issued_on, h.external_issued_on) AS posted_on,
+           CASE WHEN h.external_number IS NOT NULL THEN 'external_invoice' ELSE h.kind END AS source,
+           -- what it sells, or gives back
+           CASE WHEN coalesce(o.external_number, h.external_number) IS NOT NULL THEN 'external_invoice' WHEN 'claim' IN (o.kind, h.kind) THEN 'claim' ELSE 'invoice' END AS origin,
+           CASE WHEN h.kind = 'credit_note' THEN -1 ELSE 1 END AS sign, h.total + h.rounding_amount AS payable, h.rounding_amount
+      FROM billing.invoice_header h
+      LEFT JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
+      LEFT JOIN billing.invoice_header o ON o.account_id = h.account_id AND o.id = h.credits_invoice_id
+     WHERE h.status <> 'draft'),
+posting AS NOT MATERIALIZED (
+    SELECT d.entity, d.source || ' ' || d.id AS entry, d.posted_on, d.source, d.account_id, d.id AS invoice_id, NULL::bigint AS payment_id,
+           CASE d.sign WHEN 1 THEN 'receivable' ELSE 'customer_credit' END AS part, d.source AS rule, NULL AS detail, NULL::int AS line_no, d.currency, d.sign * d.payable AS amount
+      FROM document d
+    UNION ALL
+    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL, 'revenue', d.origin,
+           CASE d.origin WHEN 'claim' THEN l.kind ELSE l.product END, l.line_no, d.currency, - d.sign * l.net_amount
+      FROM document d JOIN billing.invoice_line l ON l.account_id = d.account_id AND l.invoice_id = d.id
+    UNION ALL
+    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL, 'tax', d.origin, t.category, NULL, d.currency, - d.sign * t.tax_amount
+      FROM document d JOIN billing.invoice_tax t ON t.account_id = d.account_id AND t.invoice_id = d.id
+    UNION ALL
+    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL, 'rounding', d.origin, NULL, NULL, d.currency, - d.sign * d.rounding_amount
+      FROM document d
+    UNION ALL
+    SELECT e.code, 'payment ' || p.id, (p.received_at AT TIME ZONE e.time_zone)::date, 'payment', p.account_id, NULL, p.id, x.part, 'payment', x.detail, NULL, p.currency, x.amount
+      FROM billing.payment p
+      JOIN billing.account c ON c.account_id = p.account_id
+      JOIN billing.entity e ON e.code = c.entity
+     CROSS JOIN LATERAL (VALUES ('cash', p.method, p.amount), ('customer_credit', NULL, - p.amount)) x (part, detail, amount)
+     WHERE p.kind = 'payment'
+    UNION ALL
+    SELECT d.entity, format('%s %s/%s', k.source, a.payment_id, a.allocation_no), greatest((a.allocated_at AT TIME ZONE e.time_zone)::date, d.posted_on), k.source,
+           a.account_id, a.invoice_id, a.payment_id, x.part, k.source, NULL, NULL, d.currency, x.amount
+      FROM billing.payment_allocation a
+      JOIN billing.payment p ON p.account_id = a.account_id AND p.id = a.payment_id
+      JOIN document d ON d.account_id = a.account_id AND d.id = a.invoice_id
+      JOIN billing.entity e ON e.code = d.entity
+     CROSS JOIN LATERAL (SELECT CASE p.kind WHEN 'payment' THEN 'allocation' ELSE 'under_payment' END AS source) k
+     CROSS JOIN LATERAL (VALUES (CASE p.kind WHEN 'payment' THEN 'customer_credit' ELSE 'write_off' END, a.amount), ('receivable', - a.amount)) x (part, amount)
+    UNION ALL
+    SELECT d.entity, format('credit_allocation %s/%s/%s', a.credit_note_id, a.invoice_id, a.allocation_no),
+           greatest((a.allocated_at AT TIME ZONE e.time_zone)::date, d.posted_on, n.posted_on), 'credit_allocation', a.account_id, a.invoice_id, NULL,
+           x.part, 'credit_allocation', NULL, NULL, d.currency, x.amount
+      FROM billing.credit_allocation a
+      JOIN document n ON n.account_id = a.account_id AND n.id = a.credit_note_id
+      JOIN document d ON d.account_id = a.account_id AND d.id = a.invoice_id
+      JOIN billing.entity e ON e.code = d.entity
+     CROSS JOIN LATERAL (VALUES ('customer_credit', a.amount), ('receivable', - a.amount)) x (part, amount)
+    UNION ALL
+    SELECT e.code, format('%s %s', r.kind, r.id), (r.refunded_at AT TIME ZONE e.time_zone)::date, r.kind, r.account_id, r.credit_note_id, r.payment_id, x.part,
+           r.kind, CASE x.part WHEN 'cash' THEN p.method END, NULL, r.currency, x.amount
+      FROM billing.refund r
+      LEFT JOIN billing.payment p ON p.account_id = r.account_id AND p.id = r.payment_id
+      JOIN billing.account c ON c.account_id = r.account_id
+      JOIN billing.entity e ON e.code = c.entity
+     CROSS JOIN LATERAL (VALUES ('customer_credit', r.amount), ('fee', r.fee), ('cash', - r.amount - r.fee)) x (part, amount)
+    UNION ALL
+    SELECT d.entity, format('%s %s/%s', k.source, w.invoice_id, w.write_off_no), greatest((w.written_off_at AT TIME ZONE e.time_zone)::date, d.posted_on), k.source,
+           w.account_id, w.invoice_id, NULL, x.part, k.source, NULL, NULL, w.currency, x.amount
+      FROM billing.write_off w
+      JOIN document d ON d.account_id = w.account_id AND d.id = w.invoice_id
+      JOIN billing.entity e ON e.code = d.entity
+     CROSS JOIN LATERAL (SELECT CASE WHEN w.amount > 0 THEN 'write_off' ELSE 'recovery' END AS source) k
+     CROSS JOIN LATERAL (VALUES ('write_off', w.amount), ('receivable', - w.amount)) x (part, amount))
+SELECT p.entity, p.entry, p.posted_on, p.source, p.account_id, p.invoice_id, p.payment_id, p.part, p.line_no, coalesce(x.ledger_account, r.ledger_account), p.currency,
+       CASE WHEN p.amount > 0 THEN p.amount ELSE p.amount - p.amount END, CASE WHEN p.amount < 0 THEN - p.amount ELSE p.amount - p.amount END
+  FROM posting p
+  LEFT JOIN billing.posting_rule r ON r.source = p.rule AND r.part = p.part AND r.detail = ''
+  LEFT JOIN billing.posting_rule x ON x.source = p.rule AND x.part = p.part AND x.detail = p.detail
+ WHERE p.amount <> 0;
+
+CREATE OR REPLACE VIEW billing.open_item ( -- what customers owe now, by document
+    account_id, -- account
+    name, -- name of the account
+    entity, -- seller
+    invoice_id, -- document
+    number, -- number
+    kind, -- invoice or claim
+    external, -- it was made outside and entered
+    issued_on, -- date of issue
+    due_on, -- last day for payment
+    days_overdue, -- days since then in the seller's zone; negative: still to come
+    currency, -- currency of the amounts
+    total, -- what was to be paid
+    amount_paid, -- money allocated
+    amount_credited, -- credit allocated
+    amount_due, -- what is still to be paid
+    claims_invoice_id -- claim: the invoice for whose delay it is made
+) AS
+SELECT i.account_id, a.name, i.entity, i.id, i.number, i.kind, i.external, i.issued_on, i.due_on, (now() AT TIME ZONE e.time_zone)::date - i.due_on,
+       i.currency, i.total + i.rounding_amount, i.amount_paid, i.amount_credited, i.amount_due, i.claims_invoice_id
+  FROM billing.invoice i
+  JOIN billing.account a ON a.account_id = i.account_id
+  JOIN billing.entity e ON e.code = i.entity
+ WHERE i.status = 'open' AND i.kind <> 'credit_note';
+
+CREATE OR REPLACE VIEW billing.customer_credit ( -- what customers have left of payments and credit notes
+    account_id, -- account
+    name, -- name of the account
+    entity, -- seller
+    payment_id, -- payment that is not used up
+    credit_note_id, -- or credit note
+    since, -- when it was received, or issued, in the seller's zone
+    currency, -- currency of the amount
+    amount -- what is left
+) AS
+SELECT p.account_id, a.name, a.entity, p.id, NULL::bigint, (p.received_at AT TIME ZONE e.time_zone)::date, p.currency,
+       p.amount - p.amount_allocated - p.amount_refunded - p.amount_charged_back
+  FROM billing.payment p
+  JOIN billing.account a ON a.account_id = p.account_id
+  JOIN billing.entity e ON e.code = a.entity
+ WHERE p.kind = 'payment' AND p.amount_allocated + p.amount_refunded + p.amount_charged_back < p.amount
+UNION ALL
+SELECT i.account_id, a.name, i.entity, NULL, i.id, i.issued_on, i.currency, - i.amount_due
+  FROM billing.invoice i JOIN billing.account a ON a.account_id = i.account_id
+ WHERE i.kind = 'credit_note' AND i.status = 'open';
+
+CREATE OR REPLACE VIEW billing.receivable_aging ( -- what customers owe now, by days overdue
+    account_id, -- account
+    name, -- name of the account
+    entity, -- seller
+    currency, -- currency of the amounts
+    invoices, -- number of documents
+    not_due, -- not overdue
+    days_1_to_30, -- overdue for 1 to 30 days
+    days_31_to_60, -- for 31 to 60 days
+    days_61_to_90, -- for 61 to 90 days
+    days_over_90, -- for more
+    amount_due -- all of it
+) AS
+SELECT o.account_id, o.name, o.entity, o.currency, count(*),
+       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue <= 0), 0), coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 1 AND 30), 0),
+       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 31 AND 60), 0), coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 61 AND 90), 0),
+       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue > 90), 0), sum(o.amount_due)
+  FROM billing.open_item o
+ GROUP BY 1, 2, 3, 4;
+
+CREATE OR REPLACE VIEW billing.collection_outcome ( -- what became of collections, by month in which they were asked for
+    entity, -- seller
+    month, -- first day of the month in the seller's zone
+    type, -- type of the payment method
+    provider, -- payment provider of the method
+    currency, -- currency of the amounts
+    requested, -- number of collections
+    under_way, -- of them waiting, claimed or submitted
+    succeeded, -- of them succeeded
+    succeeded_at_first, -- of them at the first attempt
+    failed, -- of them failed for good
+    canceled, -- of them canceled
+    attempts, -- number of attempts
+    declined, -- of them declined
+    requested_amount, -- sum of the collections
+    collected_amount, -- sum of the payments that came of them
+    reversed_amount -- of that, refunded or charged back since
+) AS
+SELECT h.entity, date_trunc('month', c.requested_at AT TIME ZONE e.time_zone)::date, m.type, m.provider, c.currency, count(*),
+       count(*) FILTER (WHERE c.status IN ('waiting', 'claimed', 'submitted')), count(*) FILTER (WHERE c.status = 'succeeded'),
+       count(*) FILTER (WHERE c.status = 'succeeded' AND c.attempts = 1), count(*) FILTER (WHERE c.status = 'failed'), count(*) FILTER (WHERE c.status = 'canceled'),
+       sum(c.attempts), sum(t.declined)::bigint, sum(c.amount), coalesce(sum(p.amount), 0), coalesce(sum(p.amount_refunded + p.amount_charged_back), 0)
+  FROM billing.collection c
+  JOIN billing.invoice_header h ON h.account_id = c.account_id AND h.id = c.invoice_id
+  JOIN billing.entity e ON e.code = h.entity
+  JOIN billing.payment_method m ON m.account_id = c.account_id AND m.id = c.payment_method_id
+  LEFT JOIN billing.payment p ON p.account_id = c.account_id AND p.id = c.payment_id
+ CROSS JOIN LATERAL (SELECT count(*) AS declined FROM billing.collection_attempt t
+                      WHERE t.account_id = c.account_id AND t.collection_id = c.id AND t.outcome = 'declined') t
+ GROUP BY 1, 2, 3, 4, 5;

@@ -47,7 +47,7 @@ enter_run(BillRun *run)
 	};
 	Datum		values[7] = {TimestampTzGetDatum(run->options.at),
 		run->entity ? CStringGetTextDatum(run->entity) : (Datum) 0,
-	BoolGetDatum(run->options.finalize), Int32GetDatum(run->batch_size), Int64GetDatum(run->spread),
+		BoolGetDatum(run->options.finalize), Int32GetDatum(run->batch_size), Int64GetDatum(run->spread),
 	CStringGetTextDatum(run->kind->procedure), CStringGetTextDatum(run->kind->phase)};
 
 	(void) query_run(&enter, values, run->entity ? NULL : " n     ", false);

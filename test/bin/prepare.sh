@@ -61,6 +61,7 @@ wanted_packages() {
 	have pg_prove || echo libtap-parser-sourcehandler-pgtap-perl
 	[ -x /usr/sbin/pgbouncer ] || have pgbouncer || echo pgbouncer
 	[ "$target" = test ] || have pandoc || echo pandoc
+	have hledger || echo hledger
 	! is_debian_server || [ -f "/usr/share/postgresql/$major/extension/pgtap.control" ] ||
 		echo "postgresql-$major-pgtap"
 }
@@ -104,12 +105,12 @@ explain_and_exit() {
 		billing: $1
 		billing: packages by system (or set PG_CONFIG to a server 14 to 18 with its development files):
 		  Debian 12  apt-get install gcc libc6-dev postgresql-15 postgresql-server-dev-15 postgresql-15-pgtap \\
-		             libipc-run-perl libtap-parser-sourcehandler-pgtap-perl pgbouncer
+		             libipc-run-perl libtap-parser-sourcehandler-pgtap-perl pgbouncer hledger
 		  Fedora     dnf install gcc postgresql-server postgresql-server-devel postgresql-test pgtap \\
-		             perl-IPC-Run perl-Test-Harness perl-TAP-Parser-SourceHandler-pgTAP pgbouncer
+		             perl-IPC-Run perl-Test-Harness perl-TAP-Parser-SourceHandler-pgTAP pgbouncer hledger
 		  Alpine     apk add gcc musl-dev make postgresql15 postgresql15-dev postgresql15-contrib \\
 		             perl-ipc-run perl-utils pgbouncer runuser
-		  Homebrew   brew install postgresql@15 pgtap pgbouncer && cpan IPC::Run TAP::Parser::SourceHandler::pgTAP
+		  Homebrew   brew install postgresql@15 pgtap pgbouncer hledger && cpan IPC::Run TAP::Parser::SourceHandler::pgTAP
 	TEXT
 	exit 1
 }

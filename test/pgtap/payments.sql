@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(288);
+SELECT plan(289);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 25) \g /dev/null
@@ -284,6 +284,13 @@ SELECT pg_temp.fails(format('SELECT billing.record_external_invoice(%s, %s)', :a
     (''''', ''2025-02-01'', 1, ''EUR''', 'LB208', 'no number'),
     ('''X'', ''2025-02-01'', 1, ''EUR'', metadata => ''7''', 'LB208', 'metadata that is no object'),
     ('NULL, ''2025-02-01'', 1, ''EUR''', '22004', 'null')) x (arguments, code, what);
+
+-- What is told again is the first payment, whatever has become of the invoice that it names.
+SELECT billing.create_subscription(billing.create_account('Again', entity => 'acme'), 'team', start_at => '2025-01-01') AS s \gset
+SELECT billing.bill_account(:s >> 24, '2025-01-01') AS i2 \gset
+SELECT billing.record_payment(:s >> 24, 10, 'EUR', provider => 'psp', reference => 'tr_9', invoice_ids => ARRAY[:i2], effective_at => '2025-01-02') AS p2 \gset
+SELECT billing.deallocate_payment(:p2, :i2), billing.void_invoice(:i2, rebill => false, effective_at => '2025-01-03') \g /dev/null
+SELECT is(billing.record_payment(:s >> 24, 10, 'EUR', provider => 'psp', reference => 'tr_9', invoice_ids => ARRAY[:i2]), :p2::bigint, 'a payment told again for an invoice that is void now');
 
 -- --- Bad input ---------------------------------------------------------------------------------------
 SELECT billing.create_subscription(billing.create_account('Bad', entity => 'acme'), 'team', start_at => '2025-01-01') AS s \gset

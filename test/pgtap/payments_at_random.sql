@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(6);
+SELECT plan(8);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.set_payment_rules('acme', payment_tolerance => 0.75) \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 19) \g /dev/null
@@ -147,6 +147,12 @@ SELECT is_empty($$SELECT a.n, s.* FROM pg_temp.life a JOIN pg_temp.life t ON t.n
                   ((SELECT * FROM pg_temp.story(a.account) EXCEPT ALL SELECT * FROM pg_temp.story(t.account)) UNION ALL (SELECT * FROM pg_temp.story(t.account) EXCEPT ALL SELECT * FROM pg_temp.story(a.account))) s
                   WHERE a.way = 'alone'$$, 'what others do in between changes nothing');
 SELECT is_empty('SELECT l.*, s.* FROM pg_temp.life l, pg_temp.astray_once(l.account) s', 'and so they do as of any instant');
+-- The journal, day by day: no document owes less than nothing or more than it was for.
+CREATE TEMP TABLE posted AS SELECT * FROM billing.journal;
+SELECT is_empty($$SELECT * FROM (SELECT p.invoice_id, p.posted_on, sum(sum(p.debit - p.credit)) OVER (PARTITION BY p.invoice_id ORDER BY p.posted_on) AS open, i.total + i.rounding_amount AS total
+                                   FROM pg_temp.posted p JOIN billing.invoice i ON i.id = p.invoice_id WHERE p.part = 'receivable' GROUP BY p.invoice_id, p.posted_on, i.total, i.rounding_amount) x
+                  WHERE open NOT BETWEEN 0 AND total$$, 'nor as of any date, by the journal');
+SELECT is_empty($$SELECT posted_on, sum(debit) - sum(credit) FROM pg_temp.posted GROUP BY posted_on, entity, currency HAVING sum(debit) <> sum(credit)$$, 'which balances every day');
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
 SELECT * FROM finish();
 ROLLBACK;

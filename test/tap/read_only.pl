@@ -17,6 +17,8 @@ SELECT billing.grant_access('auditor', 'reader'), billing.grant_access('applicat
 CALL billing.bill_run('2026-02-20 00:00+01');
 SELECT billing.record_usage(id, 'minutes', 'late', 7, '2026-01-25 00:00+01') FROM billing.subscription WHERE account_id = 10;
 CALL billing.bill_run('2026-03-20 00:00+01', finalize => false);
+SELECT billing.add_payment_method(1, 'card', provider => 'psp', token => 't'), billing.record_payment(2, 10000, 'EUR', effective_at => '2026-02-21 00:00+01');
+SELECT billing.collection_run('2026-03-19 00:00+01');
 INSERT INTO billing.job (name, owner, procedure, arguments, every, first_start, time_zone, paused, next_run)
 VALUES ('nightly', 'bookkeeper', 'billing.bill_run', '{}', '1 day', '2026-01-01 03:00+01', 'Europe/Berlin', true, '2026-01-01 03:00+01');
 SQL
@@ -42,6 +44,8 @@ my %looking = (
 		'{"verb": "add_item", "price": "seat", "effective_at": "2026-03-10 00:00+01"}') p},
 	preview_invoices => 'SELECT p.* FROM billing.subscription s, billing.preview_invoices(s.id, 3) p',
 	unbilled_on => q{SELECT * FROM billing.unbilled_on('2026-05-01 00:00+02')},
+	receivable_aging_on => q{SELECT * FROM billing.receivable_aging_on('2026-03-01')},
+	account_statement => 'SELECT s.* FROM billing.account a, billing.account_statement(a.account_id) s',
 	check => 'SELECT * FROM billing.check(deep => true)',
 	verify_chain => 'SELECT * FROM billing.verify_chain()',
 	explain_charge => q{SELECT * FROM billing.explain_charge((SELECT scheme FROM billing.price_version WHERE price = 'call'), 35)},

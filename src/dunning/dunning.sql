@@ -24,12 +24,12 @@ BEGIN
         INSERT INTO billing.dunning_case_change (account_id, case_id, change_no, changed_at, from_state, to_state, round, actor, reason, until)
         SELECT c.account_id, c.id, 1 + coalesce(l.last_no, 0), at, u.from_state, c.state, c.round, session_user, why, c.paused_until
           FROM unnest(account_ids, case_ids, from_states) u (account_id, case_id, from_state)
-          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id
+          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (account_ids)
          CROSS JOIN LATERAL (SELECT max(x.change_no) AS last_no FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id) l
         RETURNING *)
     SELECT array_agg(l.account_id) AS accounts, array_agg(c.invoice_id) AS invoices, array_agg(l.case_id) AS cases,
            array_agg(jsonb_strip_nulls(jsonb_build_object('from', l.from_state, 'to', l.to_state, 'round', l.round, 'reason', l.reason, 'until', l.until))) AS payloads
-      INTO told FROM logged l JOIN billing.dunning_case c ON c.account_id = l.account_id AND c.id = l.case_id;
+      INTO told FROM logged l JOIN billing.dunning_case c ON c.account_id = l.account_id AND c.id = l.case_id AND c.account_id = ANY (account_ids);
     PERFORM billing_internal.emit_all(told.accounts, 'dunning.case_changed', at, told.invoices, told.cases, told.payloads);
 END $$;
 COMMENT ON FUNCTION billing_internal.log_case_changes(bigint[], bigint[], text[], timestamptz, text) IS 'writes the history and the events of cases that changed';
@@ -44,7 +44,7 @@ DECLARE
 BEGIN
     IF case_ids IS NULL OR case_ids = '{}' THEN RETURN; END IF;
     SELECT c.id, c.state INTO bad FROM unnest(account_ids, case_ids) u (account_id, case_id)
-      JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id
+      JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (account_ids)
       JOIN billing_internal.case_transitions() t ON t.from_state = c.state
      WHERE change_cases.to_state <> ALL (t.to_states) LIMIT 1;
     IF FOUND THEN
@@ -52,13 +52,13 @@ BEGIN
     END IF;
     WITH old AS (
         SELECT c.account_id, c.id, c.state FROM unnest(account_ids, case_ids) u (account_id, case_id)
-          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id),
+          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (account_ids)),
     done AS (
         UPDATE billing.dunning_case c
            SET state = change_cases.to_state, changed_at = at, resume_state = CASE WHEN change_cases.to_state = 'paused' THEN c.state END,
                pause_reason = change_cases.pause_reason, paused_until = until,
                next_step_at = CASE change_cases.to_state WHEN 'paused' THEN until WHEN 'running' THEN c.next_step_at WHEN 'not_started' THEN c.next_step_at END
-          FROM old o WHERE c.account_id = o.account_id AND c.id = o.id
+          FROM old o WHERE c.account_id = o.account_id AND c.id = o.id AND c.account_id = ANY (account_ids)
         RETURNING c.account_id, c.id, o.state)
     SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases, array_agg(d.state) AS states INTO changed FROM done d;
     PERFORM billing_internal.log_case_changes(changed.accounts, changed.cases, changed.states, at, why);
@@ -109,13 +109,13 @@ BEGIN
     SELECT array_agg(d.account_id) AS account_ids, array_agg(d.id) AS ids, array_agg(d.scheme) AS schemes, array_agg(d.version) AS versions, array_agg(d.round) AS rounds,
            array_agg(d.step_no) AS last_nos, array_agg(d.base_on) AS base_ons, array_agg(d.stepped_at) AS stepped_ats
       INTO c FROM unnest(account_ids, case_ids) u (account_id, case_id)
-      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id WHERE d.state IN ('not_started', 'running');
+      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id AND d.account_id = ANY (refresh_cases.account_ids) WHERE d.state IN ('not_started', 'running');
     IF c.ids IS NULL THEN RETURN; END IF;
     UPDATE billing.dunning_case d SET next_step_at = n.step_at
       FROM billing_internal.next_steps(c.account_ids, c.ids, c.schemes, c.versions, c.rounds, c.last_nos, c.base_ons, c.stepped_ats, at) n
-     WHERE d.account_id = c.account_ids[n.n] AND d.id = c.ids[n.n] AND d.next_step_at IS DISTINCT FROM n.step_at;
+     WHERE d.account_id = c.account_ids[n.n] AND d.id = c.ids[n.n] AND d.next_step_at IS DISTINCT FROM n.step_at AND d.account_id = ANY (c.account_ids);
     SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases INTO over FROM unnest(c.account_ids, c.ids) u (account_id, case_id)
-      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id WHERE d.next_step_at IS NULL;
+      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id AND d.account_id = ANY (c.account_ids) WHERE d.next_step_at IS NULL;
     PERFORM billing_internal.change_cases(over.accounts, over.cases, 'exhausted', at, 'no step is left');
     PERFORM billing_internal.write_off_invoice(i.invoice_id, at, 'dunning', NULL)
        FROM unnest(over.accounts, over.cases) u (account_id, case_id)

@@ -38,7 +38,7 @@ COMMENT ON FUNCTION billing_internal.next_steps(bigint[], bigint[], text[], int[
 CREATE FUNCTION billing_internal.dunning_openings(account_ids bigint[], at timestamptz, OUT account_id bigint, OUT case_id bigint, OUT invoice_id bigint,
     OUT scheme text, OUT version int, OUT round int, OUT base_on date)
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH open AS (
+    WITH open AS MATERIALIZED (
         SELECT h.account_id, h.id, coalesce(s.issued_on, h.external_issued_on) + h.payment_terms_days AS due_on, billing_internal.scheme_of(h.account_id, h.id) AS scheme,
                ($2 AT TIME ZONE a.time_zone) AS local, a.time_zone
           FROM billing.invoice_header h

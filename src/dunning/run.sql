@@ -33,6 +33,7 @@ BEGIN
     PERFORM billing_internal.pause_is_over(c.account_id, c.id, at)
        FROM (SELECT x.account_id, x.id FROM billing.dunning_case x
               WHERE x.account_id = ANY (account_ids) AND x.state = 'paused' AND x.next_step_at <= at ORDER BY 1, 2) c;
+    IF NOT EXISTS (SELECT FROM billing_internal.dunning_openings(account_ids, at)) THEN RETURN; END IF;
     SELECT array_agg(x.account_id) FILTER (WHERE x.case_id IS NULL) AS accounts, array_agg(x.invoice_id) FILTER (WHERE x.case_id IS NULL) AS invoices,
            array_agg(x.scheme) FILTER (WHERE x.case_id IS NULL) AS schemes, array_agg(x.version) FILTER (WHERE x.case_id IS NULL) AS versions,
            array_agg(x.base_on) FILTER (WHERE x.case_id IS NULL) AS base_ons,
@@ -44,7 +45,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.prepare_cases(bigint[], timestamptz) IS 'ends pauses and opens cases of locked accounts';
 
--- The steps that are due, then what follows for the cases.
+-- The steps that are due, then what follows for the cases.  Where rows are joined by account and id the accounts are
+-- named once more, so that a batch reads its own rows and not the table.
 CREATE FUNCTION billing_internal.do_steps(account_ids bigint[], at timestamptz) RETURNS int
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -53,20 +55,24 @@ DECLARE
 BEGIN
     WITH plan AS MATERIALIZED (
         SELECT p.* FROM billing_internal.dunning_plan(account_ids, at) p
-         WHERE NOT p.opens AND p.verdict <> 'wait'),
+         WHERE NOT p.opens AND (p.verdict <> 'wait' OR p.step_no IS NULL OR p.step_at > at)),
     -- The row that proves a step comes before the step, so that none is done twice whatever happens in it.
     noted AS (
         INSERT INTO billing.dunning_action (account_id, case_id, round, step_no, due_at, done_at, currency, amount_due, done, passed_over)
-        SELECT p.account_id, p.case_id, p.round, p.step_no, p.step_at, at, p.currency, p.amount_due, '{}', p.why FROM plan p ORDER BY p.account_id, p.case_id)
+        SELECT p.account_id, p.case_id, p.round, p.step_no, p.step_at, at, p.currency, p.amount_due, '{}', p.why
+          FROM plan p WHERE p.verdict <> 'wait' ORDER BY p.account_id, p.case_id)
     SELECT array_agg(p.account_id) AS accounts, array_agg(p.case_id) AS cases, array_agg(p.round) AS rounds, array_agg(p.step_no) AS steps,
            array_agg(p.amount_due) AS dues, array_agg(p.verdict = 'do') AS wanted,
            array_agg(p.account_id) FILTER (WHERE p.state = 'not_started' AND p.verdict = 'do') AS starting_accounts,
-           array_agg(p.case_id) FILTER (WHERE p.state = 'not_started' AND p.verdict = 'do') AS starting
-      INTO acted FROM (SELECT * FROM plan ORDER BY account_id, case_id) p;
+           array_agg(p.case_id) FILTER (WHERE p.state = 'not_started' AND p.verdict = 'do') AS starting,
+           (SELECT array_agg(w.account_id) FROM plan w WHERE w.verdict = 'wait') AS waiting_accounts, (SELECT array_agg(w.case_id) FROM plan w WHERE w.verdict = 'wait') AS waiting
+      INTO acted FROM (SELECT * FROM plan x WHERE x.verdict <> 'wait' ORDER BY x.account_id, x.case_id) p;
+    -- What was due by its last look and is not any more waits for its new time.
+    PERFORM billing_internal.refresh_cases(acted.waiting_accounts, acted.waiting, at);
     IF acted.cases IS NULL THEN RETURN 0; END IF;
     UPDATE billing.dunning_case c SET step_no = u.step_no, stepped_at = CASE WHEN u.wanted THEN at ELSE c.stepped_at END
       FROM unnest(acted.accounts, acted.cases, acted.steps, acted.wanted) u (account_id, case_id, step_no, wanted)
-     WHERE c.account_id = u.account_id AND c.id = u.case_id;
+     WHERE c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (acted.accounts);
     PERFORM billing_internal.change_cases(acted.starting_accounts, acted.starting, 'running', at, NULL);
     WITH done AS MATERIALIZED (
         SELECT u.*, d.* FROM unnest(acted.accounts, acted.cases, acted.rounds, acted.steps, acted.dues, acted.wanted) WITH ORDINALITY
@@ -76,10 +82,11 @@ BEGIN
         UPDATE billing.dunning_action x
            SET done = d.done, passed_over = d.passed_over, notification_id = d.notification_id, claim_id = d.claim_id, collection_id = d.collection_id,
                fee = coalesce(d.fee, 0), interest = coalesce(d.interest, 0), fixed_sum = coalesce(d.fixed_sum, 0)
-          FROM done d WHERE x.account_id = d.account_id AND x.case_id = d.case_id AND x.round = d.round AND x.step_no = d.step_no)
+          FROM done d WHERE x.account_id = d.account_id AND x.case_id = d.case_id AND x.round = d.round AND x.step_no = d.step_no
+           AND x.account_id = ANY (acted.accounts))
     SELECT array_agg(d.account_id ORDER BY d.n) AS accounts, array_agg(c.invoice_id ORDER BY d.n) AS invoices, array_agg(d.case_id ORDER BY d.n) AS cases,
            array_agg(jsonb_build_object('round', d.round, 'step_no', d.step_no, 'done', d.done) ORDER BY d.n) AS payloads
-      INTO told FROM done d JOIN billing.dunning_case c ON c.account_id = d.account_id AND c.id = d.case_id;
+      INTO told FROM done d JOIN billing.dunning_case c ON c.account_id = d.account_id AND c.id = d.case_id AND c.account_id = ANY (acted.accounts);
     PERFORM billing_internal.emit_all(told.accounts, 'dunning.step_done', at, told.invoices, told.cases, told.payloads),
             billing_internal.refresh_cases(acted.accounts, acted.cases, at);
     RETURN coalesce(cardinality(told.cases), 0);
@@ -97,10 +104,6 @@ BEGIN
     END IF;
     left_out := ARRAY(SELECT a FROM unnest(account_ids) a WHERE a <> ALL (mine) ORDER BY 1);
     PERFORM billing_internal.prepare_cases(mine, at);
-    -- What was scheduled for earlier and is not due any more waits for its new time.
-    PERFORM billing_internal.refresh_cases(c.accounts, c.ids, at) FROM (
-        SELECT array_agg(p.account_id) AS accounts, array_agg(p.case_id) AS ids FROM billing_internal.dunning_plan(mine, at) p
-         WHERE NOT p.opens AND (p.step_no IS NULL OR p.step_at > at)) c;
     steps := billing_internal.do_steps(mine, at);
 END $$;
 COMMENT ON FUNCTION billing_internal.dun_accounts(bigint[], timestamptz, boolean) IS 'does what is due in the dunning of accounts; returns the steps done and the accounts left out';

@@ -61,7 +61,7 @@ BEGIN
           FROM unnest(account_ids, invoice_ids, case_ids, payloads) WITH ORDINALITY u (account_id, invoice_id, case_id, payload, n)),
     counter AS (
         UPDATE billing.account_state s SET event_no = s.event_no + c.count
-          FROM (SELECT t.account_id, count(*) FROM told t GROUP BY 1) c WHERE s.account_id = c.account_id
+          FROM (SELECT t.account_id, count(*) FROM told t GROUP BY 1) c WHERE s.account_id = c.account_id AND s.account_id = ANY (emit_all.account_ids)
         RETURNING s.account_id, s.event_no - c.count AS base)
     INSERT INTO billing.event (account_id, adoption_number, xid, event_no, type, occurred_at, recorded_at, invoice_id, case_id, payload)
     SELECT t.account_id, (SELECT billing_internal.event_adoption()), pg_current_xact_id(), c.base + t.k, emit_all.type, at, now(), t.invoice_id, t.case_id, t.payload

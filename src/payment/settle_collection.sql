@@ -57,10 +57,14 @@ DECLARE
     c billing.collection;
     action text;
     next_at timestamptz;
+    ended text;
 BEGIN
     SELECT * INTO c FROM billing.collection x WHERE x.account_id = collection_declined.account_id AND x.id = collection_id;
+    -- Canceled while the worker or the provider had it: it is not tried again.
+    SELECT coalesce(c.failure, CASE WHEN h.status <> 'open' THEN 'invoice is ' || h.status END) INTO ended
+      FROM billing.invoice_header h WHERE h.account_id = c.account_id AND h.id = c.invoice_id;
     action := billing_internal.decline_action(c.policy, class);
-    IF c.status <> 'canceled' AND action = 'retry' THEN
+    IF ended IS NULL AND action = 'retry' THEN
         next_at := billing_internal.next_attempt(account_id, collection_id, at);
     END IF;
     UPDATE billing.collection x SET status = CASE WHEN next_at IS NULL THEN x.status ELSE 'waiting' END, next_attempt_at = next_at, lease_until = NULL, claimed_by = NULL
@@ -72,7 +76,9 @@ BEGIN
            FROM billing.payment_method m
           WHERE m.account_id = c.account_id AND m.id = c.payment_method_id AND m.status IN ('pending', 'active', 'expired');
     END IF;
-    IF c.status <> 'canceled' AND next_at IS NULL THEN
+    IF ended IS NOT NULL AND c.status <> 'canceled' THEN
+        PERFORM billing_internal.end_collection(account_id, collection_id, 'canceled', ended, at);
+    ELSIF ended IS NULL AND next_at IS NULL THEN
         PERFORM billing_internal.end_collection(account_id, collection_id, 'failed',
             CASE action WHEN 'retry' THEN 'no attempt is left' WHEN 'ask' THEN 'another payment method is needed' ELSE 'refused' END, at);
     END IF;
@@ -119,7 +125,7 @@ BEGIN
         -- Also where it was canceled meanwhile: the provider has it.
         PERFORM billing_internal.end_collection(x.account_id, x.id, 'canceled', format('collection %s is under way', c.id), at)
            FROM billing.collection x WHERE x.account_id = c.account_id AND x.invoice_id = c.invoice_id AND x.id <> c.id AND x.status IN ('waiting', 'claimed');
-        UPDATE billing.collection x SET status = 'submitted', next_attempt_at = NULL, lease_until = NULL, failure = NULL, settled_at = NULL WHERE x.account_id = c.account_id AND x.id = c.id;
+        UPDATE billing.collection x SET status = 'submitted', next_attempt_at = NULL, lease_until = NULL, settled_at = NULL WHERE x.account_id = c.account_id AND x.id = c.id;
     END IF;
     RETURN c.id;
 END $$;

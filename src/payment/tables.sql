@@ -146,7 +146,7 @@ CREATE TABLE IF NOT EXISTS billing.collection ( -- requests to collect an invoic
     requested_at timestamptz NOT NULL, -- instant for which it was made
     settled_at timestamptz, -- when it succeeded, failed or was canceled
     payment_id bigint, -- payment that came of it
-    failure text, -- why it failed for good or was canceled
+    failure text, -- why it failed for good or was canceled; of one that was submitted: it was canceled before
     CONSTRAINT collection_key PRIMARY KEY (account_id, id),
     CONSTRAINT collection_id_check CHECK (id >> 24 = account_id),
     CONSTRAINT collection_invoice_fkey FOREIGN KEY (account_id, invoice_id) REFERENCES billing.invoice_header,

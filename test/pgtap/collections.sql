@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(212);
+SELECT plan(228);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_retry_policy('ten days', '{1 day,4 days,7 days,8 days,9 days}'), billing.create_retry_policy('hours', '{12 hours,12 hours}', 'previous'),
@@ -207,6 +207,47 @@ SELECT pg_temp.claim('2030-01-05'), billing.record_payment(:d5, 50, 'EUR', effec
 SELECT pg_temp.settle(:d5, 'succeeded', '2030-01-05 00:02', reference => 'late') \g /dev/null
 SELECT is((SELECT (c.status, p.amount, p.amount_allocated)::text FROM billing.collection c JOIN billing.payment p ON p.id = c.payment_id WHERE c.account_id = :d5), '(succeeded,50.00,0)', 'its money is credit');
 SELECT is((SELECT array_agg(type ORDER BY event_no) FROM billing.event WHERE account_id = :d5 AND type ~ 'collection'), '{collection.requested,collection.canceled,collection.succeeded}', 'events tell of it');
+SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
+
+-- --- What pays a reminder, mandates that lapse, sellers apart -------------------------------------------------
+SELECT billing.create_tax('vat', entity => 'acme', category => 'S', rate => 25), billing.create_price('seat', currency => 'EUR', every => '1 month', tax => 'vat', timing => 'advance', scheme => '{"model":"flat","flat_amount":80}'),
+       billing.create_plan('team', items => '[{"price":"seat"}]'), billing.create_dunning_scheme('soft', '[{"after":"1 day","actions":["event"]}]') \g /dev/null
+SELECT billing.create_account('Late') AS d6 \gset
+SELECT billing.create_subscription(:d6, 'team', start_at => '2031-01-01') AS s6, billing.add_payment_method(:d6, 'card', provider => 'psp', token => 'a') AS m6,
+       billing.add_payment_method(:d6, 'card', provider => 'psp', token => 'b', make_default => false) AS m7 \gset
+SELECT billing.assign_dunning_scheme('soft', account_id => :d6), billing.bill_account(:d6, '2031-01-01') AS first \gset
+SELECT billing.record_payment(:d6, 50, 'EUR', payment_method_id => :m7, effective_at => '2031-01-10') \g /dev/null
+SELECT is((SELECT payment_method_id FROM billing.subscription WHERE id = :s6), NULL, 'who pays in time changes nothing');
+CALL billing.dunning_run('2031-01-17');
+SELECT is((SELECT step_no FROM billing.dunning_case WHERE account_id = :d6), 1, 'a reminder');
+SELECT billing.record_payment(:d6, 50, 'EUR', payment_method_id => :m7, effective_at => '2031-01-18') \g /dev/null
+SELECT is((SELECT payment_method_id FROM billing.subscription WHERE id = :s6), :m7::bigint, 'what pays a reminder becomes the subscription''s');
+SELECT billing.bill_account(:d6, '2031-02-01') AS second \gset
+SELECT is(billing_internal.collection_method(:d6, :second), :m7::bigint, 'and collects its next invoice');
+SELECT billing.create_account('Old') AS d7 \gset
+SELECT billing.add_payment_method(:d7, 'direct_debit', iban => 'BE68539007547034', mandate_reference => 'M-7', mandate_signed_on => '2028-02-29') AS m8 \gset
+SELECT billing.record_external_invoice(:d7, 'O-1', '2031-02-01', 10, 'EUR', due_on => '2031-02-28') \g /dev/null
+SELECT ok(billing_internal.is_usable(:d7, :m8, '2031-02-28'), 'a mandate of 29 February holds until 28 February');
+SELECT billing.collection_run('2031-03-01') \g /dev/null
+SELECT is((SELECT count(*) FROM billing.collection WHERE account_id = :d7), 0::bigint, 'and collects nothing afterwards');
+SELECT is((SELECT (m.status, d.status)::text FROM billing.payment_method m JOIN billing.mandate d ON d.payment_method_id = m.id WHERE m.id = :m8), '(expired,expired)', 'which the run notes');
+SELECT is((SELECT payload->>'status' FROM billing.event WHERE account_id = :d7 ORDER BY event_no DESC LIMIT 1), 'expired', 'and tells');
+SELECT billing.create_entity('other', name => 'Other', country => 'NL', currency => 'EUR', time_zone => 'UTC') \g /dev/null
+SELECT billing.create_account('Theirs', entity => 'other') AS d8 \gset
+SELECT billing.add_payment_method(:d8, 'direct_debit', iban => 'BE68539007547034', mandate_reference => 'M-7', mandate_signed_on => '2031-01-01') AS m9 \gset
+SELECT ok(:m9 > 0, 'another seller has references of its own');
+SELECT billing.record_external_invoice(:d8, 'O-1', '2031-03-01', 10, 'EUR', due_on => '2031-03-01') \g /dev/null
+SELECT is(billing.collection_run('2031-03-01', entity => 'other'), 1::bigint, 'a run for one seller');
+SELECT is((SELECT count(*) FROM billing.claim_collections('w', 100, at => '2031-03-01', entity => 'acme') x WHERE x.account_id = :d8), 0::bigint, 'workers of one seller');
+SELECT is((SELECT array_agg(x.account_id) FROM billing.claim_collections('w', 100, at => '2031-03-01', entity => 'other') x), ARRAY[:d8]::bigint[], 'get what is theirs');
+CREATE ROLE billing_test_worker;
+SELECT billing.grant_access('billing_test_worker', 'operator', 'other') \g /dev/null
+SET LOCAL ROLE billing_test_worker;
+SELECT throws_ok($$SELECT billing.claim_collections('w', at => '2031-03-01')$$, '42501', NULL, 'who may see one seller only must name it');
+SELECT lives_ok($$SELECT billing.claim_collections('w', at => '2031-03-01', entity => 'other')$$, 'and may then');
+RESET ROLE;
+SELECT throws_ok(format('SET LOCAL ROLE billing_test_worker; SELECT billing.settle_collection(%s, ''declined'')', pg_temp.collection(:d5)), '42501', NULL, 'nobody settles another seller''s');
+RESET ROLE;
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
 
 -- --- Refused ----------------------------------------------------------------------------------------------

@@ -106,6 +106,7 @@ BEGIN
     SELECT * INTO t FROM billing_internal.lock_transfer(transfer_id);
     PERFORM billing_internal.change_transfer(t.account_id, transfer_id, CASE WHEN x.state = 'pending' THEN 'recalled' ELSE 'pending_recall' END, at)
        FROM billing.agency_transfer x WHERE x.account_id = t.account_id AND x.id = recall_transfer.transfer_id;
+    UPDATE billing.agency_transfer x SET recall_reason = reason WHERE x.account_id = t.account_id AND x.id = recall_transfer.transfer_id;
     RETURN transfer_id;
 END $$;
 COMMENT ON FUNCTION billing_internal.recall_transfer(bigint, timestamptz, text) IS 'body of billing.recall_transfer';

@@ -175,6 +175,7 @@ CREATE TABLE IF NOT EXISTS billing.agency_transfer ( -- cases handed over to a c
     changed_at timestamptz NOT NULL, -- last report
     reference text, -- the agency's file
     report jsonb NOT NULL DEFAULT '{}', -- last report of the agency
+    recall_reason text, -- why it was recalled
     CONSTRAINT agency_transfer_key PRIMARY KEY (account_id, id),
     CONSTRAINT agency_transfer_id_check CHECK (id >> 24 = account_id),
     CONSTRAINT agency_transfer_case_fkey FOREIGN KEY (account_id, case_id) REFERENCES billing.dunning_case

@@ -119,6 +119,9 @@ DECLARE
     i record;
     requested bigint := 0;
 BEGIN
+    IF entity IS NOT NULL THEN
+        PERFORM billing_internal.the_entity(entity);
+    END IF;
     at := coalesce(at, now());
     PERFORM billing_internal.check_billable(at), billing_internal.expire_methods(at, entity);
     FOR i IN SELECT x.account_id, x.id
@@ -155,6 +158,9 @@ CREATE FUNCTION billing_internal.claim_collections(worker text, max int, lease i
 DECLARE
     c record;
 BEGIN
+    IF entity IS NOT NULL THEN
+        PERFORM billing_internal.the_entity(entity);
+    END IF;
     at := coalesce(at, now());
     lease := coalesce(lease, interval '5 minutes');
     PERFORM billing_internal.check_billable(at), billing_internal.check_not_empty(worker, 'worker'), billing_internal.check_between(max, 'max', 1, 10000);

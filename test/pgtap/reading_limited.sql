@@ -40,7 +40,35 @@ BEGIN
     PERFORM billing.void_invoice((SELECT max(id) FROM billing.invoice WHERE entity = e AND number IS NOT NULL), rebill => true, effective_at => '2026-02-02', reason => 'void of ' || e);
     CALL billing.bill_run('2026-03-01', entity => e, finalize => false);
     INSERT INTO billing.run_error (run_id, account_id, sqlstate, message, occurred_at) VALUES ((SELECT max(id) FROM billing.run), account, 'LB000', 'error of ' || e, now());
+    PERFORM pg_temp.owe(e, account);
 END $$;
+
+-- What money leaves behind: everything that is about an account's debts.
+CREATE FUNCTION pg_temp.owe(e text, account bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    invoices CONSTANT bigint[] := ARRAY(SELECT billing.record_external_invoice(account, format('%s-%s', e, i), '2026-01-01', 100, 'EUR', due_on => '2026-01-15') FROM generate_series(1, 5) i);
+    payment bigint;
+    pursued bigint;
+BEGIN
+    PERFORM billing.create_event_consumer('consumer of ' || e, entity => e),
+            billing.add_payment_method(account, 'direct_debit', iban => 'DE89370400440532013000', mandate_reference => 'mandate of ' || e, mandate_signed_on => '2026-01-01');
+    payment := billing.record_payment(account, 150, 'EUR', reference => 'payment of ' || e, provider => 'bank', invoice_ids => invoices[1:1], rules => '{named}', effective_at => '2026-02-03');
+    PERFORM billing.refund_payment(payment, 10, effective_at => '2026-02-04'), billing.write_off_invoice(invoices[2], effective_at => '2026-02-04'),
+            billing.assign_dunning_scheme('strict', entity => e), billing.collect_invoice(invoices[3], effective_at => '2026-02-04');
+    PERFORM billing.claim_collections('worker of ' || e, at => '2026-02-05', entity => e);
+    CALL billing.dunning_run('2026-02-06', entity => e);
+    SELECT c.id INTO STRICT pursued FROM billing.dunning_case c WHERE c.account_id = account AND c.invoice_id = invoices[4];
+    PERFORM billing.promise_payment(pursued, 50, '2026-03-01', effective_at => '2026-02-06'),
+            billing.arrange_payments(account, invoices[5:5], 2, 'month', effective_at => '2026-02-06');
+    INSERT INTO billing.agency_transfer (account_id, id, case_id, agency, currency, amount, created_at, changed_at)
+    VALUES (account, account << 24 | 16777215, pursued, 'agency of ' || e, 'EUR', 100, '2026-02-06', '2026-02-06');
+    INSERT INTO billing.template VALUES (e, 'reminder', 'mail', 'en', 'reminder of ' || e, 'pay');
+    INSERT INTO billing.notification (account_id, id, code, channel, language, recipient, body, created_at, not_before)
+    VALUES (account, account << 24 | 16777214, 'reminder', 'mail', 'en', '{}', 'pay', '2026-02-06', '2026-02-06');
+    PERFORM billing.record_payment(account, 100000, 'EUR', rules => '{named}', effective_at => '2026-02-06');
+END $$;
+SELECT billing.create_dunning_scheme('strict', '[{"after": "7 days", "actions": ["event"]}]'), billing.create_interest_rate('legal', 9, '2026-01-01'),
+       billing.create_retry_policy('twice', '{1 day}') \g /dev/null
 SELECT pg_temp.live('acme'), pg_temp.live('bolt') \g /dev/null
 CALL billing.bill_run('2026-03-02');
 UPDATE billing.run SET status = 'running' WHERE id IN (SELECT max(id) FROM billing.run GROUP BY entity);
@@ -52,7 +80,7 @@ CREATE TEMPORARY VIEW relation AS
 SELECT c.oid, c.relname::text AS name, c.relkind FROM pg_class c WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relname <> 'own_access';
 CREATE TEMPORARY VIEW attribute AS SELECT a.attrelid, a.attname::text AS name FROM pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped;
 -- What is of all sellers.  A new table must come in here, or have an account, an entity or a run.
-CREATE TEMPORARY TABLE of_all AS SELECT unnest('{book,error_code,currency,tax_class,product,meter,price,price_version,plan,plan_item,coupon,state_transition}'::text[]) AS name;
+CREATE TEMPORARY TABLE of_all AS SELECT unnest('{book,error_code,currency,tax_class,product,meter,price,price_version,plan,plan_item,coupon,state_transition,event_type,payment_method_type,decline_code,retry_policy,interest_rate,dunning_scheme,dunning_step,ledger_account,posting_rule}'::text[]) AS name;
 -- What is of a seller: a row of one of its accounts, with its code, or of a run for it; and jobs, which are for all, are nobody's.
 CREATE FUNCTION pg_temp.rows_expected(relation oid, entity text) RETURNS text[] LANGUAGE plpgsql AS
 $$

@@ -63,7 +63,7 @@ SELECT set_eq($$SELECT kind, relname FROM relation_privilege WHERE privilege = '
 SELECT set_eq($$SELECT kind, relname, privilege FROM relation_privilege WHERE privilege <> 'SELECT' AND kind <> 'administrator'$$,
               $$VALUES ('application', 'usage_event', 'INSERT'), ('operator', 'usage_event', 'INSERT')$$, 'they write nothing but usage events');
 SELECT set_eq($$SELECT relname, string_agg(privilege, ',' ORDER BY privilege) FROM relation_privilege WHERE privilege <> 'SELECT' AND kind = 'administrator' GROUP BY 1$$,
-              $$SELECT 'usage_event' AS relation, 'INSERT' AS privileges UNION ALL SELECT n, 'DELETE,INSERT,UPDATE' FROM unnest('{entity,tax_class,tax_rate,product,meter,price,price_version,plan,plan_item}'::text[]) n$$,
+              $$SELECT 'usage_event' AS relation, 'INSERT' AS privileges UNION ALL SELECT n, 'DELETE,INSERT,UPDATE' FROM unnest('{entity,tax_class,tax_rate,product,meter,price,price_version,plan,plan_item,ledger_account,posting_rule}'::text[]) n$$,
               'administrators write the catalogue too');
 SELECT is_empty($$SELECT k.kind, c.oid::regclass, a.attname FROM kind k, relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                    WHERE c.relname = 'series' AND (k.kind <> 'administrator' OR a.attname NOT IN ('code', 'entity', 'format', 'restart_yearly'))
@@ -85,7 +85,7 @@ SELECT is_empty(format($$SELECT account, outcome FROM (SELECT a.account, pg_temp
   FROM call c WHERE EXISTS (SELECT FROM argument a WHERE a.routine = c.oid AND NOT a.optional AND a.name ~ '_id$' AND a.type = 'bigint')
  UNION ALL
 SELECT is(pg_temp.outcome('rights_acme', pg_temp.call_of(c.oid, 1)) = '42501',
-          c.name NOT IN ('charge', 'explain_charge', 'round_amount', 'nth_period', 'verify_chain', 'unbilled_on', 'subscription_status_on'),
+          c.name NOT IN ('charge', 'explain_charge', 'round_amount', 'nth_period', 'verify_chain', 'unbilled_on', 'subscription_status_on', 'dunning_preview', 'receivable_aging_on'),
           format('%s without an account is for access to all entities, unless it tells of those that may be seen', c.name))
   FROM call c WHERE NOT EXISTS (SELECT FROM argument a WHERE a.routine = c.oid AND NOT a.optional AND a.name ~ '_id$' AND a.type = 'bigint');
 

@@ -114,8 +114,8 @@ BEGIN
     UPDATE billing.dunning_case d SET next_step_at = n.step_at
       FROM billing_internal.next_steps(c.account_ids, c.ids, c.schemes, c.versions, c.rounds, c.last_nos, c.base_ons, c.stepped_ats, at) n
      WHERE d.account_id = c.account_ids[n.n] AND d.id = c.ids[n.n] AND d.next_step_at IS DISTINCT FROM n.step_at AND d.account_id = ANY (c.account_ids);
-    SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases INTO over FROM unnest(c.account_ids, c.ids) u (account_id, case_id)
-      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id AND d.account_id = ANY (c.account_ids) WHERE d.next_step_at IS NULL;
+    SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases INTO over FROM billing.dunning_case d
+     WHERE d.account_id = ANY (c.account_ids) AND d.id = ANY (c.ids) AND d.next_step_at IS NULL;
     PERFORM billing_internal.change_cases(over.accounts, over.cases, 'exhausted', at, 'no step is left');
     PERFORM billing_internal.write_off_invoice(i.invoice_id, at, 'dunning', NULL)
        FROM unnest(over.accounts, over.cases) u (account_id, case_id)

@@ -143,11 +143,9 @@ BEGIN
         worked := true;
         CASE action
         WHEN 'remind' THEN
-            IF to_regproc('billing_internal.notify_customer') IS NOT NULL THEN
-                notification_id := billing_internal.notify_customer(account_id, s.template, s.channels, at, c.invoice_id, NULL, case_id,
-                    jsonb_build_object('step_no', step_no, 'round', c.round, 'amount_due', amount_due::text, 'fee', coalesce(fee, 0)::text, 'interest', coalesce(interest, 0)::text),
-                    billing_internal.message_time(s.weekdays, s.not_before, s.not_after, at, c.time_zone));
-            END IF;
+            notification_id := billing_internal.notify_customer(account_id, s.template, s.channels, at, c.invoice_id, NULL, case_id,
+                jsonb_build_object('step_no', step_no, 'round', c.round, 'amount_due', amount_due::text, 'fee', coalesce(fee, 0)::text, 'interest', coalesce(interest, 0)::text),
+                billing_internal.message_time(s.weekdays, s.not_before, s.not_after, at, c.time_zone));
             worked := notification_id IS NOT NULL;
         WHEN 'retry_collection' THEN
             SELECT max(billing_internal.request_collection(i.account_id, i.invoice_id, at, c.retry_policy)) INTO collection_id

@@ -4,25 +4,50 @@
 -- A line is credited in its own terms, before its share of the document's discounts, which follows in proportion.  Tax
 -- is that of all credited so far less that of before (doc/rules.md 6), so the last note takes the rest.
 
--- What of an invoice's lines is not given back yet; base is what of a line is taxed.
+-- What is charged of the keys of an invoice's lines and not granted (doc/rules.md P3): what the engine charged anew of a
+-- range stands on another line of the same key, and what was granted of the one before counts there.
+CREATE FUNCTION billing_internal.grantable_keys(account_id bigint, invoice_id bigint, OUT line_no int, OUT key text, OUT amount_left numeric)
+    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.line_no, k.key, (SELECT sum(x.amount - x.granted)
+                                FROM (SELECT DISTINCT ON (c.period_start) c.amount, c.granted FROM billing.charge c
+                                       WHERE c.account_id = $1 AND c.item_id = k.item_id AND c.kind = k.kind AND c.ordinal = k.ordinal
+                                         AND c.schedule_version = k.schedule_version AND c.period_no = k.period_no
+                                       ORDER BY c.period_start, c.revision DESC) x)
+      FROM (SELECT DISTINCT ON (c.line_no) c.line_no, c.item_id, c.kind, c.ordinal, c.schedule_version, c.period_no,
+                   concat_ws('/', c.item_id, c.kind, c.ordinal, c.schedule_version, c.period_no) AS key
+              FROM billing.charge c WHERE c.account_id = $1 AND c.invoice_id = $2 ORDER BY c.line_no) k
+$$;
+COMMENT ON FUNCTION billing_internal.grantable_keys(bigint, bigint) IS 'keys of an invoice''s lines, and what of them can be granted';
+
+-- What of an invoice's lines is not given back yet, lines of one key one after the other; base is what of a line is taxed.
 CREATE FUNCTION billing_internal.creditable_lines(account_id bigint, invoice_id bigint, OUT line_no int, OUT category text, OUT rate numeric,
     OUT inclusive boolean, OUT amount_left numeric, OUT discount_left numeric, OUT granted numeric, OUT granted_discount numeric,
-    OUT base numeric, OUT base_left numeric)
+    OUT base_given numeric, OUT base_left numeric, OUT capped boolean)
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT l.line_no, l.tax_category, l.tax_rate, l.tax_inclusive, l.amount - g.amount, l.document_discount - g.discount, g.granted, g.granted_discount,
-           l.amount - l.document_discount, l.amount - l.document_discount - (g.amount - g.discount)
-      FROM billing.invoice_line l
-     CROSS JOIN LATERAL (
-           SELECT coalesce(sum(abs(c.amount)), 0) AS amount, coalesce(sum(abs(c.document_discount)), 0) AS discount,
-                  coalesce(sum(c.amount) FILTER (WHERE c.nature = 'grant'), 0) AS granted,
-                  coalesce(sum(c.document_discount) FILTER (WHERE c.nature = 'grant'), 0) AS granted_discount
-             FROM billing.invoice_line c
-             JOIN billing.invoice_header h ON h.account_id = c.account_id AND h.id = c.invoice_id
-            WHERE c.account_id = $1 AND c.corrects_invoice_id = $2 AND c.corrects_line_no = l.line_no
-              AND h.status NOT IN ('draft', 'void') AND (h.kind = 'credit_note' OR c.amount < 0)) g
-     WHERE l.account_id = $1 AND l.invoice_id = $2
+    SELECT p.line_no, p.category, p.rate, p.inclusive, p.amount_left, d.discount_left, p.granted, p.granted_discount, p.amount - p.discount,
+           p.amount_left - d.discount_left, p.amount_left <> p.line_left
+      FROM (SELECT q.*, CASE WHEN q.line_left <= 0 AND q.line_amount < 0 THEN q.line_left
+                             ELSE greatest(least(q.line_left, q.key_left - sum(greatest(q.line_left, 0)) OVER k + greatest(q.line_left, 0)), 0) END AS amount_left
+              FROM (SELECT l.line_no, l.tax_category AS category, l.tax_rate AS rate, l.tax_inclusive AS inclusive, l.amount AS line_amount, l.document_discount,
+                           l.amount - g.amount AS line_left, g.*, coalesce(k.key, 'line ' || l.line_no) AS key, coalesce(k.amount_left, l.amount - g.amount) AS key_left
+                      FROM billing.invoice_line l
+                      LEFT JOIN billing_internal.grantable_keys($1, $2) k ON k.line_no = l.line_no
+                     CROSS JOIN LATERAL (
+                           SELECT coalesce(sum(abs(c.amount)), 0) AS amount, coalesce(sum(abs(c.document_discount)), 0) AS discount,
+                                  coalesce(sum(c.amount) FILTER (WHERE c.nature = 'grant'), 0) AS granted,
+                                  coalesce(sum(c.document_discount) FILTER (WHERE c.nature = 'grant'), 0) AS granted_discount
+                             FROM billing.invoice_line c
+                             JOIN billing.invoice_header h ON h.account_id = c.account_id AND h.id = c.invoice_id
+                            WHERE c.account_id = $1 AND c.corrects_invoice_id = $2 AND c.corrects_line_no = l.line_no
+                              AND h.status NOT IN ('draft', 'void') AND (h.kind = 'credit_note' OR c.amount < 0)) g
+                     WHERE l.account_id = $1 AND l.invoice_id = $2) q
+            WINDOW k AS (PARTITION BY q.key ORDER BY q.line_no)) p
+      JOIN billing.invoice_header h ON h.account_id = $1 AND h.id = $2
+     CROSS JOIN LATERAL (SELECT CASE WHEN p.amount_left = p.line_left THEN p.document_discount - p.discount
+                                     ELSE billing.round_amount((p.document_discount - p.discount) * p.amount_left / nullif(p.line_left, 0), h.currency) END AS discount_left) d
 $$;
-COMMENT ON FUNCTION billing_internal.creditable_lines(bigint, bigint) IS 'lines of an invoice and what of them is not given back yet';
+COMMENT ON FUNCTION billing_internal.creditable_lines(bigint, bigint) IS
+    'lines of an invoice and what of them can still be given back; capped: less than the line itself would allow';
 
 -- As totals.c divides a group; of an invoice made outside the tax is in proportion to what that invoice says.
 CREATE FUNCTION billing_internal.divide_tax(exclusive numeric, inclusive numeric, rate numeric, said_net numeric, said_tax numeric, currency text,
@@ -42,8 +67,8 @@ CREATE FUNCTION billing_internal.credit_taxes(account_id bigint, invoice_id bigi
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT g.category, g.rate, a.net - b.net, a.tax - b.tax, a.rounding - b.rounding, a.net_of_inclusive - b.net_of_inclusive, g.reason
       FROM (SELECT c.category, c.rate, h.currency, t.reason, CASE WHEN h.external_number IS NOT NULL THEN t.taxable_amount END AS said_net, t.tax_amount AS said_tax,
-                   coalesce(sum(c.base - c.base_left) FILTER (WHERE NOT c.inclusive), 0) AS exclusive,
-                   coalesce(sum(c.base - c.base_left) FILTER (WHERE c.inclusive), 0) AS inclusive,
+                   coalesce(sum(c.base_given) FILTER (WHERE NOT c.inclusive), 0) AS exclusive,
+                   coalesce(sum(c.base_given) FILTER (WHERE c.inclusive), 0) AS inclusive,
                    coalesce(sum(n.base) FILTER (WHERE NOT c.inclusive), 0) AS exclusive_now, coalesce(sum(n.base) FILTER (WHERE c.inclusive), 0) AS inclusive_now
               FROM billing_internal.creditable_lines($1, $2) c
               LEFT JOIN unnest($3, $4) n (line_no, base) ON n.line_no = c.line_no
@@ -96,7 +121,7 @@ COMMENT ON FUNCTION billing_internal.spread_credit(bigint, bigint, text[], numer
 CREATE FUNCTION billing_internal.creditable_total(account_id bigint, invoice_id bigint) RETURNS numeric
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT greatest(CASE WHEN NOT EXISTS (SELECT FROM billing_internal.creditable_groups($1, $2)) THEN 0
-           WHEN EXISTS (
+           WHEN EXISTS (SELECT FROM billing_internal.creditable_lines($1, $2) c WHERE c.capped) OR EXISTS (
                SELECT FROM billing.invoice_line c JOIN billing.invoice_header o ON o.account_id = c.account_id AND o.id = c.invoice_id
                 WHERE c.account_id = $1 AND c.corrects_invoice_id = $2 AND o.status NOT IN ('draft', 'void')
                   AND (o.kind = 'invoice' AND c.amount < 0 OR o.kind = 'credit_note' AND o.credits_invoice_id IS DISTINCT FROM $2))

@@ -24,9 +24,10 @@ BEGIN
                 at, invoice_id => i.id, payload => jsonb_strip_nulls(
                 jsonb_build_object('number', i.number, 'currency', i.currency, 'total', i.total::text, 'due_on', i.due_on)))
        FROM billing.invoice i WHERE i.account_id = emit_issued.account_id AND i.id = emit_issued.invoice_id;
+    PERFORM billing_internal.notify_issued(ARRAY[invoice_id], at);
 END $$;
 COMMENT ON FUNCTION billing_internal.emit_issued(bigint, bigint, timestamptz) IS
-    'writes the event of a document that was just sealed';
+    'writes the event of a document that was just sealed, and the message to the customer';
 
 CREATE FUNCTION billing.verify_chain(series text DEFAULT NULL, OUT series_code text, OUT "position" bigint, OUT number text,
     OUT invoice_id bigint, OUT problem text)

@@ -119,7 +119,8 @@ BEGIN
     PERFORM billing_internal.emit(account_id, 'payment.received', at, payment_id => result, payload => jsonb_strip_nulls(
         jsonb_build_object('currency', currency, 'amount', amount::text, 'provider', provider, 'reference', reference)));
     PERFORM billing_internal.allocate_by_rules(account_id, result, invoice_ids, rules, at);
-    PERFORM billing_internal.mark_credit(account_id), billing_internal.adopt_method(account_id, result, at);
+    PERFORM billing_internal.mark_credit(account_id), billing_internal.adopt_method(account_id, result, at),
+            billing_internal.notify_customer(account_id, 'receipt', '{mail,letter}', at, NULL, result, NULL, NULL, NULL);
     RETURN result;
 END $$;
 COMMENT ON FUNCTION billing_internal.record_payment(bigint, numeric, text, text, bigint, text, text, bigint[], text[], timestamptz, timestamptz, jsonb, text) IS

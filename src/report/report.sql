@@ -57,6 +57,7 @@ BEGIN
     RETURN QUERY SELECT * FROM billing_internal.check_dunning();
     RETURN QUERY SELECT * FROM billing_internal.check_collections();
     RETURN QUERY SELECT * FROM billing_internal.check_journal();
+    RETURN QUERY SELECT * FROM billing_internal.check_notifications();
     RETURN QUERY SELECT * FROM billing_internal.check_timeline();
     RETURN QUERY SELECT * FROM billing_internal.check_events();
     RETURN QUERY SELECT 'broken chain', 'seal', v.invoice_id >> 24, v.invoice_id, format('series %s, position %s: %s', v.series_code, v.position, v.problem)

@@ -312,3 +312,117 @@ SELECT h.entity, date_trunc('month', c.requested_at AT TIME ZONE e.time_zone)::d
  CROSS JOIN LATERAL (SELECT count(*) AS declined FROM billing.collection_attempt t
                       WHERE t.account_id = c.account_id AND t.collection_id = c.id AND t.outcome = 'declined') t
  GROUP BY 1, 2, 3, 4, 5;
+
+CREATE OR REPLACE VIEW billing.dunning_funnel ( -- how far cases went, and what came in after each step
+    entity, -- seller
+    scheme, -- scheme
+    version, -- version of the scheme
+    step_no, -- step
+    currency, -- currency of the amounts
+    cases, -- cases in which it was done
+    steps, -- times that it was done, in all rounds
+    last, -- cases that got no further
+    succeeded, -- of them paid or credited
+    at_agency, -- of them at the agency
+    pursued_amount, -- sum of what was open when it was done
+    recovered_amount -- what was paid of it until the next step, or since; less what was taken back then
+) AS
+SELECT a.entity, c.scheme, c.version, x.step_no, x.currency, count(DISTINCT x.case_id), count(*),
+       count(*) FILTER (WHERE x.next_at IS NULL), count(*) FILTER (WHERE x.next_at IS NULL AND c.state = 'succeeded'), count(*) FILTER (WHERE x.next_at IS NULL AND c.state = 'at_agency'),
+       sum(x.amount_due), coalesce(sum(r.amount), 0)
+  FROM (SELECT d.*, lead(d.done_at) OVER (PARTITION BY d.account_id, d.case_id ORDER BY d.round, d.step_no) AS next_at
+          FROM billing.dunning_action d WHERE d.done <> '{}') x
+  JOIN billing.dunning_case c ON c.account_id = x.account_id AND c.id = x.case_id
+  JOIN billing.account a ON a.account_id = x.account_id
+ CROSS JOIN LATERAL (
+       SELECT sum(l.amount) AS amount FROM billing.payment_allocation l
+         JOIN billing.payment p ON p.account_id = l.account_id AND p.id = l.payment_id AND p.kind = 'payment'
+        WHERE l.account_id = x.account_id AND l.allocated_at >= x.done_at AND (x.next_at IS NULL OR l.allocated_at < x.next_at)
+          AND CASE WHEN c.invoice_id IS NOT NULL THEN l.invoice_id = c.invoice_id
+                   ELSE NOT EXISTS (SELECT FROM billing.dunning_case o WHERE o.account_id = l.account_id AND o.invoice_id = l.invoice_id) END) r
+ GROUP BY 1, 2, 3, 4, 5;
+
+CREATE OR REPLACE VIEW billing.promise_status ( -- promises to pay and what came in for them
+    account_id, -- account
+    name, -- name of the account
+    entity, -- seller
+    promise_id, -- promise
+    case_id, -- case that waits for it
+    invoice_id, -- invoice; null: all that the account owes
+    number, -- number of the invoice
+    state, -- open, kept, broken or canceled
+    made_at, -- when it was made
+    promised_on, -- last day, in the debtor's zone
+    ended_at, -- when it was kept, broken or canceled
+    currency, -- currency of the amounts
+    amount, -- promised amount
+    received_amount, -- paid since it was made, until it ended
+    note -- who promised, and what else was said
+) AS
+SELECT p.account_id, a.name, a.entity, p.id, p.case_id, c.invoice_id, i.number, p.state, p.made_at, p.promised_on, p.ended_at, p.currency, p.amount, coalesce(r.amount, 0), p.note
+  FROM billing.promise p
+  JOIN billing.account a ON a.account_id = p.account_id
+  JOIN billing.dunning_case c ON c.account_id = p.account_id AND c.id = p.case_id
+  LEFT JOIN billing.invoice i ON i.account_id = c.account_id AND i.id = c.invoice_id
+ CROSS JOIN LATERAL (
+       SELECT sum(l.amount) AS amount FROM billing.payment_allocation l
+         JOIN billing.payment y ON y.account_id = l.account_id AND y.id = l.payment_id AND y.kind = 'payment'
+        WHERE l.account_id = p.account_id AND l.allocated_at >= p.made_at AND (p.ended_at IS NULL OR l.allocated_at <= p.ended_at)
+          AND CASE WHEN c.invoice_id IS NOT NULL THEN l.invoice_id = c.invoice_id
+                   ELSE NOT EXISTS (SELECT FROM billing.dunning_case o WHERE o.account_id = l.account_id AND o.invoice_id = l.invoice_id) END) r;
+
+CREATE OR REPLACE VIEW billing.at_agency ( -- what agencies have in hand
+    account_id, -- account
+    name, -- name of the account
+    entity, -- seller
+    transfer_id, -- hand-over
+    case_id, -- case
+    invoice_id, -- invoice; null: all that the account owes
+    number, -- number of the invoice
+    agency, -- agency
+    state, -- pending, transferred, accepted, pending_recall or recall_failed
+    created_at, -- when it was handed over
+    changed_at, -- last report
+    reference, -- the agency's file
+    currency, -- currency of the amounts
+    amount, -- amount handed over
+    recovered_amount, -- what the agency reported as paid
+    amount_due -- what is open of the invoice now
+) AS
+SELECT t.account_id, a.name, a.entity, t.id, t.case_id, c.invoice_id, i.number, t.agency, t.state, t.created_at, t.changed_at, t.reference,
+       t.currency, t.amount, t.amount_recovered, i.amount_due
+  FROM billing.agency_transfer t
+  JOIN billing.account a ON a.account_id = t.account_id
+  JOIN billing.dunning_case c ON c.account_id = t.account_id AND c.id = t.case_id
+  LEFT JOIN billing.invoice i ON i.account_id = c.account_id AND i.id = c.invoice_id
+ WHERE t.state IN ('pending', 'transferred', 'accepted', 'pending_recall', 'recall_failed');
+
+CREATE OR REPLACE VIEW billing.next_dunning_step ( -- what comes next in cases that run or wait; dunning_preview() tells what opens, too
+    account_id, -- account
+    name, -- name of the account
+    entity, -- seller
+    case_id, -- case
+    invoice_id, -- invoice; null: all that the account owes
+    number, -- number of the invoice
+    scheme, -- scheme
+    version, -- version of the scheme
+    round, -- round
+    state, -- not_started, running or paused
+    pause_reason, -- paused: why
+    next_step_at, -- when a run looks at it next; paused: not before the pause ends
+    step_no, -- step that comes next
+    actions, -- what it does
+    channels, -- channels of its reminder
+    currency, -- currency of the amount
+    amount_due -- what is open of the invoice now
+) AS
+SELECT c.account_id, a.name, a.entity, c.id, c.invoice_id, i.number, c.scheme, c.version, c.round, c.state, c.pause_reason,
+       greatest(c.next_step_at, c.paused_until), s.step_no, s.actions, s.channels, a.currency, i.amount_due
+  FROM billing.dunning_case c
+  JOIN billing.account a ON a.account_id = c.account_id
+  LEFT JOIN billing.invoice i ON i.account_id = c.account_id AND i.id = c.invoice_id
+  LEFT JOIN LATERAL (SELECT d.* FROM billing.dunning_step d
+                      WHERE d.scheme = c.scheme AND d.version = c.version AND d.step_no > c.step_no
+                        AND NOT (d.after < '0' AND (c.round > 1 OR (c.next_step_at AT TIME ZONE a.time_zone)::date > c.base_on))
+                      ORDER BY d.step_no LIMIT 1) s ON true
+ WHERE c.state IN ('not_started', 'running', 'paused');

@@ -338,6 +338,19 @@ use_credit(const AccountBatch *batch, TimestampTz at)
 	}
 }
 
+/* The customers learn of what the batch finished, where their sellers have texts for it. */
+static void
+notify_issued(const BillResult *result, TimestampTz at)
+{
+	static SpiQuery query = {
+		.text = "SELECT billing_internal.notify_issued($1, $2)", .nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {array_of_int64(result->invoice_ids, result->ninvoices), TimestampTzGetDatum(at)};
+
+	if (result->ninvoices > 0)
+		(void) query_run(&query, values, NULL, false);
+}
+
 static int
 count_documents(const AccountBatch *batch)
 {
@@ -376,4 +389,5 @@ bill_accounts(RunContext *run, int64 *ids, int count, const BillOptions *options
 	delete_drafts(&batch);
 	write_documents(&batch, options->at, result);
 	use_credit(&batch, options->at);
+	notify_issued(result, options->at);
 }

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS billing.run ( -- runs and how they ended
     pid int NOT NULL, -- server process that leads it
     accounts bigint NOT NULL DEFAULT 0, -- accounts that were due at its start
     done bigint NOT NULL DEFAULT 0, -- accounts finished
-    documents bigint NOT NULL DEFAULT 0, -- documents written
+    documents bigint NOT NULL DEFAULT 0, -- documents written; of a dunning run: steps done
     errors bigint NOT NULL DEFAULT 0, -- accounts parked
     spread interval -- window over which what was due was spread; null: all at once
 );
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS billing.run_worker ( -- progress of a run, one row pe
     CONSTRAINT run_worker_key PRIMARY KEY (run_id, worker)
 ) WITH (fillfactor = 50);
 
-CREATE TABLE IF NOT EXISTS billing.run_error ( -- accounts that a run could not bill; they stay due
+CREATE TABLE IF NOT EXISTS billing.run_error ( -- accounts that a run could not finish; they stay due
     run_id bigint NOT NULL CONSTRAINT run_error_run_fkey REFERENCES billing.run ON DELETE CASCADE, -- run
     account_id bigint NOT NULL, -- account
     sqlstate text NOT NULL, -- SQLSTATE of the error

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(30);
+SELECT plan(34);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_interest_rate('legal', 10.15, '2024-07-01'), billing.create_interest_rate('legal', 10.40, '2025-02-16') \g /dev/null
 
@@ -85,6 +85,23 @@ UPDATE billing.collection SET status = 'failed', failure = 'refused' WHERE accou
 SELECT is((SELECT array_agg(step_no) FROM billing.dunning_preview('2025-02-01') WHERE account_id = :i >> 24), '{1}', 'when it failed the preview shows the step');
 SELECT pg_temp.dun(:i, '2025-02-01') \g /dev/null
 SELECT is(pg_temp.steps(:i), '1.1@02-01 00:00', 'and the run does it');
+
+-- Messages.
+SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}, reminder {step_no}.', subject => 'Invoice {number}') \g /dev/null
+SELECT billing.create_dunning_scheme('mail', '[{"after":"1 day","actions":["remind"],"template":"reminder","not_before":"09:00","not_after":"17:00"},
+    {"after":"8 days","actions":["remind"],"template":"reminder","channels":["letter","mail"]}]') \g /dev/null
+SELECT pg_temp.owed('mail') AS i \gset
+SELECT pg_temp.dun(:i, '2025-02-01 20:00') \g /dev/null
+SELECT is((SELECT passed_over FROM billing.dunning_action WHERE account_id = :i >> 24), 'not done: remind', 'who has no address is not reminded');
+UPDATE billing.account SET email = 'ann@example.com' WHERE account_id = :i >> 24;
+SELECT pg_temp.dun(:i, '2025-02-08 20:00') \g /dev/null
+SELECT is((SELECT body FROM billing.notification WHERE account_id = :i >> 24), 'Please pay 1000.00 EUR, reminder 2.', 'a reminder on the first channel for which there is a template');
+SELECT billing.record_payment(:i >> 24, 1000, 'EUR', effective_at => '2025-02-08 21:00') \g /dev/null
+SELECT is((SELECT status FROM billing.notification WHERE account_id = :i >> 24 AND code = 'reminder'), 'canceled', 'which is canceled when the invoice is paid before it went');
+SELECT pg_temp.owed('mail') AS i \gset
+UPDATE billing.account SET email = 'ben@example.com' WHERE account_id = :i >> 24;
+SELECT pg_temp.dun(:i, '2025-02-01 20:00') \g /dev/null
+SELECT is((SELECT not_before FROM billing.notification WHERE account_id = :i >> 24), '2025-02-02 09:00', 'outside of its window of time a message waits for it');
 
 -- Rounds.
 SELECT billing.create_dunning_scheme('cap', currency => 'EUR', step_cap => 3, steps => '[{"after":"1 day","actions":["fee"],"fee":5},{"after":"2 days","actions":["event"]}]') \g /dev/null

@@ -205,7 +205,7 @@ my %flaws = (
 		 WHERE chain_hash IS DISTINCT FROM (SELECT chain_hash FROM billing.seal x WHERE x.series = s.code AND x.position = s.position)},
 	'documents and seals' => q{
 		SELECT h.id FROM billing.invoice_header h FULL JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
-		 WHERE (s.invoice_id IS NOT NULL) <> coalesce(h.status <> 'draft', false)},
+		 WHERE (s.invoice_id IS NOT NULL) <> coalesce(h.status <> 'draft' AND h.external_number IS NULL, false)},
 	'no orphans' => q{
 		SELECT l.invoice_id FROM (SELECT account_id, invoice_id FROM billing.invoice_line UNION ALL
 		                          SELECT account_id, invoice_id FROM billing.invoice_tax UNION ALL

@@ -19,6 +19,12 @@ SELECT billing.record_usage(id, 'minutes', 'late', 7, '2026-01-25 00:00+01') FRO
 CALL billing.bill_run('2026-03-20 00:00+01', finalize => false);
 SELECT billing.add_payment_method(1, 'card', provider => 'psp', token => 't'), billing.record_payment(2, 10000, 'EUR', effective_at => '2026-02-21 00:00+01');
 SELECT billing.collection_run('2026-03-19 00:00+01');
+SELECT billing.create_dunning_scheme('hard', currency => 'EUR', steps => '[{"after":"1 day","actions":["agency"],"agency":"Collect"}]'),
+       billing.create_dunning_scheme('soft', currency => 'EUR', steps => '[{"after":"1 day","actions":["event"]},{"after":"400 days","actions":["event"]}]');
+SELECT billing.assign_dunning_scheme('hard', account_id => 4), billing.assign_dunning_scheme('soft', account_id => 5),
+       billing.record_external_invoice(4, 'X-4', '2026-01-01', 50, 'EUR'), billing.record_external_invoice(5, 'X-5', '2026-01-01', 50, 'EUR');
+CALL billing.dunning_run('2026-02-20 00:00+01');
+SELECT billing.promise_payment(id, 20, '2026-03-01', effective_at => '2026-02-21 00:00+01') FROM billing.dunning_case WHERE account_id = 5;
 INSERT INTO billing.job (name, owner, procedure, arguments, every, first_start, time_zone, paused, next_run)
 VALUES ('nightly', 'bookkeeper', 'billing.bill_run', '{}', '1 day', '2026-01-01 03:00+01', 'Europe/Berlin', true, '2026-01-01 03:00+01');
 SQL

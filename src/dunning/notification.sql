@@ -1,0 +1,152 @@
+-- Messages to customers: written with their final text, then claimed by a sender and acknowledged.  billing.x is the
+-- door (rights, owner), billing_internal.x the body.
+
+-- What templates can say of an account, a document and a payment.
+CREATE FUNCTION billing_internal.message_fields(account_id bigint, invoice_id bigint, payment_id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('account_id', a.account_id, 'account_name', a.name, 'seller_name', e.name, 'buyer_reference', coalesce(i.buyer_reference, a.buyer_reference),
+               'currency', a.currency, 'kind', i.kind, 'number', i.number, 'issued_on', i.issued_on, 'due_on', i.due_on, 'total', (i.total + i.rounding_amount)::text,
+               'amount_due', abs(i.amount_due)::text, 'claimed_number', (SELECT c.number FROM billing.invoice c WHERE c.account_id = $1 AND c.id = i.claims_invoice_id),
+               'purchase_order', i.purchase_order, 'payment_amount', p.amount::text, 'received_on', (p.received_at AT TIME ZONE e.time_zone)::date, 'method', t.name)
+      FROM billing.account a
+      JOIN billing.entity e ON e.code = a.entity
+      LEFT JOIN billing.invoice i ON i.account_id = $1 AND i.id = $2
+      LEFT JOIN billing.payment p ON p.account_id = $1 AND p.id = $3
+      LEFT JOIN billing.payment_method_type t ON t.type = p.method
+     WHERE a.account_id = $1
+$$;
+COMMENT ON FUNCTION billing_internal.message_fields(bigint, bigint, bigint) IS 'values of the fields of templates';
+
+-- The template for an account: the first channel for which it has an address, in its language, without the region, in
+-- the seller's.
+CREATE FUNCTION billing_internal.chosen_template(account_id bigint, code text, channels text[], OUT channel text, OUT language text, OUT subject text, OUT body text, OUT recipient jsonb)
+    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.channel, t.language, t.subject, t.body, jsonb_build_object('name', a.name) || CASE c.channel WHEN 'mail' THEN jsonb_build_object('email', a.email)
+           WHEN 'sms' THEN jsonb_build_object('phone', a.phone) ELSE jsonb_strip_nulls(jsonb_build_object('address', a.address, 'country', a.country)) END
+      FROM billing.account a
+      JOIN billing.entity e ON e.code = a.entity
+     CROSS JOIN LATERAL unnest($3) WITH ORDINALITY c (channel, no)
+     CROSS JOIN LATERAL unnest(ARRAY[a.language, split_part(a.language, '-', 1), e.language, split_part(e.language, '-', 1)]) WITH ORDINALITY l (language, no)
+      JOIN billing.template t ON t.entity = a.entity AND t.code = $2 AND t.channel = c.channel AND t.language = l.language
+     WHERE a.account_id = $1 AND CASE c.channel WHEN 'mail' THEN a.email <> '' WHEN 'sms' THEN a.phone <> '' ELSE a.address <> '{}' END
+     ORDER BY c.no, l.no LIMIT 1
+$$;
+COMMENT ON FUNCTION billing_internal.chosen_template(bigint, text, text[]) IS 'template, recipient and language of a message to an account; no row: it cannot be reached';
+
+-- Writes the messages of many documents or payments of locked accounts at once; null where there is no template.
+CREATE FUNCTION billing_internal.write_notifications(account_ids bigint[], code text, channels text[], at timestamptz, invoice_ids bigint[], payment_ids bigint[],
+    case_id bigint, fields jsonb, not_before timestamptz) RETURNS bigint[]
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    written bigint[];
+BEGIN
+    WITH wanted AS (
+        SELECT w.account_id, w.invoice_id, w.payment_id, t.*, row_number() OVER (PARTITION BY w.account_id ORDER BY w.no) AS place,
+               billing_internal.message_fields(w.account_id, w.invoice_id, w.payment_id) || coalesce(write_notifications.fields, '{}') AS fields
+          FROM unnest(account_ids, invoice_ids, payment_ids) WITH ORDINALITY w (account_id, invoice_id, payment_id, no)
+         CROSS JOIN LATERAL billing_internal.chosen_template(w.account_id, write_notifications.code, channels) t),
+    counted AS (
+        UPDATE billing.account_state s SET next_ordinal = s.next_ordinal + w.n
+          FROM (SELECT x.account_id, count(*)::int AS n FROM wanted x GROUP BY 1) w WHERE s.account_id = w.account_id
+        RETURNING s.account_id, s.next_ordinal - w.n AS first),
+    inserted AS (
+        INSERT INTO billing.notification (account_id, id, code, channel, language, recipient, subject, body, invoice_id, payment_id, case_id, created_at, not_before)
+        SELECT w.account_id, (w.account_id << 24) + c.first + w.place - 1, write_notifications.code, w.channel, w.language, w.recipient,
+               -- a line break in a name must not begin another header
+               regexp_replace(billing_internal.render_template(w.subject, w.fields), '[[:cntrl:]]+', ' ', 'g'), billing_internal.render_template(w.body, w.fields),
+               w.invoice_id, w.payment_id, write_notifications.case_id, at, coalesce(write_notifications.not_before, at)
+          FROM wanted w JOIN counted c ON c.account_id = w.account_id
+        RETURNING id)
+    SELECT array_agg(i.id ORDER BY i.id) INTO written FROM inserted i;
+    IF written IS NOT NULL THEN
+        PERFORM billing_internal.emit(n.account_id, 'notification.created', at, invoice_id => n.invoice_id, payment_id => n.payment_id, case_id => n.case_id,
+                    payload => jsonb_build_object('notification_id', n.id, 'code', n.code, 'channel', n.channel))
+           FROM unnest(written) w (id) JOIN billing.notification n ON n.account_id = w.id >> 24 AND n.id = w.id;
+    END IF;
+    RETURN written;
+END $$;
+COMMENT ON FUNCTION billing_internal.write_notifications(bigint[], text, text[], timestamptz, bigint[], bigint[], bigint, jsonb, timestamptz) IS
+    'writes messages of locked accounts from a template, and returns their ids';
+
+CREATE FUNCTION billing_internal.notify_customer(account_id bigint, code text, channels text[], at timestamptz, invoice_id bigint, payment_id bigint,
+    case_id bigint, fields jsonb, not_before timestamptz) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (billing_internal.write_notifications(ARRAY[account_id], code, channels, at, ARRAY[invoice_id], ARRAY[payment_id], case_id, fields, not_before))[1];
+END $$;
+COMMENT ON FUNCTION billing_internal.notify_customer(bigint, text, text[], timestamptz, bigint, bigint, bigint, jsonb, timestamptz) IS
+    'writes a message to the customer of a locked account from the template of a code, and returns its id; null where there is none, or no address';
+
+-- Costs one look at the table where nobody has templates.
+CREATE FUNCTION billing_internal.notify_issued(invoice_ids bigint[], at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    k text;
+BEGIN
+    FOREACH k IN ARRAY ARRAY['invoice', 'credit_note', 'claim'] LOOP
+        CONTINUE WHEN NOT EXISTS (SELECT FROM billing.template t WHERE t.code = k);
+        PERFORM billing_internal.write_notifications(array_agg(h.account_id ORDER BY h.id), k, '{mail,letter}', at, array_agg(h.id ORDER BY h.id), NULL, NULL, NULL, NULL)
+           FROM unnest(invoice_ids) i (id) JOIN billing.invoice_header h ON h.account_id = i.id >> 24 AND h.id = i.id
+          WHERE h.kind = k AND h.status <> 'draft' HAVING count(*) > 0;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION billing_internal.notify_issued(bigint[], timestamptz) IS 'writes the messages of documents of locked accounts that were just finished';
+
+CREATE FUNCTION billing.claim_notifications(worker text, max int DEFAULT 1, lease interval DEFAULT '5 minutes', at timestamptz DEFAULT NULL, entity text DEFAULT NULL,
+    OUT notification_id bigint, OUT account_id bigint, OUT code text, OUT channel text, OUT language text, OUT recipient jsonb, OUT subject text, OUT body text,
+    OUT invoice_id bigint, OUT payment_id bigint, OUT case_id bigint, OUT attempt_no int, OUT lease_until timestamptz)
+    RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
+COMMENT ON FUNCTION billing.claim_notifications(text, int, interval, timestamptz, text) IS
+    'gives a sender the next messages, at most so many, each to nobody else until its lease ends; tell the outcome with billing.acknowledge_notification()';
+CREATE FUNCTION billing_internal.claim_notifications(worker text, max int, lease interval, at timestamptz, entity text,
+    OUT notification_id bigint, OUT account_id bigint, OUT code text, OUT channel text, OUT language text, OUT recipient jsonb, OUT subject text, OUT body text,
+    OUT invoice_id bigint, OUT payment_id bigint, OUT case_id bigint, OUT attempt_no int, OUT lease_until timestamptz)
+    RETURNS SETOF record LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    at := coalesce(at, now());
+    lease := coalesce(lease, interval '5 minutes');
+    PERFORM billing_internal.check_billable(at), billing_internal.check_not_empty(worker, 'worker'), billing_internal.check_between(max, 'max', 1, 10000);
+    IF lease <= '0' OR lease > interval '1 day' THEN
+        PERFORM billing_internal.fail('invalid_argument', format('lease is %s', lease), 'It is longer than nothing and at most one day.');
+    END IF;
+    RETURN QUERY
+    WITH next AS (
+        SELECT n.account_id, n.id FROM billing.notification n
+         WHERE n.status IN ('waiting', 'claimed') AND n.not_before <= at AND coalesce(n.lease_until <= at, true)
+           AND (claim_notifications.entity IS NULL OR EXISTS (SELECT FROM billing.account a WHERE a.account_id = n.account_id AND a.entity = claim_notifications.entity))
+         ORDER BY n.not_before, n.account_id, n.id LIMIT coalesce(max, 1) FOR NO KEY UPDATE OF n SKIP LOCKED),
+    claimed AS (
+        UPDATE billing.notification n SET status = 'claimed', attempts = n.attempts + 1, claimed_by = worker, lease_until = at + lease
+          FROM next x WHERE n.account_id = x.account_id AND n.id = x.id RETURNING n.*)
+    SELECT c.id, c.account_id, c.code, c.channel, c.language, c.recipient, c.subject, c.body, c.invoice_id, c.payment_id, c.case_id, c.attempts, c.lease_until
+      FROM claimed c ORDER BY c.not_before, c.account_id, c.id;
+END $$;
+COMMENT ON FUNCTION billing_internal.claim_notifications(text, int, interval, timestamptz, text) IS 'body of billing.claim_notifications';
+
+CREATE FUNCTION billing.acknowledge_notification(notification_id bigint, outcome text, failure text DEFAULT NULL, effective_at timestamptz DEFAULT NULL) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
+COMMENT ON FUNCTION billing.acknowledge_notification(bigint, text, text, timestamptz) IS
+    'tells what became of a message that was claimed: sent, or failed for good; again with the same outcome it changes nothing; one that shall be tried again is left to its lease; returns its id';
+CREATE FUNCTION billing_internal.acknowledge_notification(notification_id bigint, outcome text, failure text, effective_at timestamptz) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    n billing.notification;
+BEGIN
+    PERFORM billing_internal.check_one_of(outcome, 'outcome', 'sent', 'failed');
+    IF outcome = 'sent' AND failure IS NOT NULL THEN
+        PERFORM billing_internal.fail('invalid_argument', 'a message that was sent has no failure');
+    END IF;
+    SELECT * INTO n FROM billing.notification x
+     WHERE x.account_id = acknowledge_notification.notification_id >> 24 AND x.id = acknowledge_notification.notification_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unknown_notification', format('notification %s does not exist', notification_id));
+    ELSIF n.status = 'claimed' THEN
+        UPDATE billing.notification x SET status = outcome, finished_at = coalesce(effective_at, now()), failure = acknowledge_notification.failure, lease_until = NULL
+         WHERE x.account_id = n.account_id AND x.id = n.id;
+    ELSIF n.status <> outcome THEN
+        PERFORM billing_internal.fail('not_claimed', format('notification %s is %s and cannot be %s', n.id, n.status, outcome));
+    END IF;
+    RETURN n.id;
+END $$;
+COMMENT ON FUNCTION billing_internal.acknowledge_notification(bigint, text, text, timestamptz) IS 'body of billing.acknowledge_notification';

@@ -223,7 +223,7 @@ write_page('settings', 'Settings', 'A number without a unit is in the unit of it
 
 # Errors
 
-my %class = (0 => 'Books', 1 => 'Names that do not exist', 2 => 'Values', 3 => 'Subscriptions and usage', 4 => 'Documents and runs');
+my %class = (0 => 'Books', 1 => 'Names that do not exist', 2 => 'Values', 3 => 'Subscriptions and usage', 4 => 'Documents and runs', 5 => 'Money');
 my %errors;
 
 push @{ $errors{ substr $_->{code}, 2, 1 } }, $_ for errors();

@@ -154,22 +154,23 @@ WITH document AS NOT MATERIALIZED (
       LEFT JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
       LEFT JOIN billing.invoice_header o ON o.account_id = h.account_id AND o.id = h.credits_invoice_id
      WHERE h.status <> 'draft'),
+-- Constants have a type: what is read back from a dump is then word for word the same.
 posting AS NOT MATERIALIZED (
     SELECT d.entity, d.source || ' ' || d.id AS entry, d.posted_on, d.source, d.account_id, d.id AS invoice_id, NULL::bigint AS payment_id,
            CASE d.sign WHEN 1 THEN 'receivable' ELSE 'customer_credit' END AS part, d.source AS rule, NULL AS detail, NULL::int AS line_no, d.currency, d.sign * d.payable AS amount
       FROM document d
     UNION ALL
-    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL, 'revenue', d.origin,
+    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL::bigint, 'revenue'::text, d.origin,
            CASE d.origin WHEN 'claim' THEN l.kind ELSE l.product END, l.line_no, d.currency, - d.sign * l.net_amount
       FROM document d JOIN billing.invoice_line l ON l.account_id = d.account_id AND l.invoice_id = d.id
     UNION ALL
-    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL, 'tax', d.origin, t.category, NULL, d.currency, - d.sign * t.tax_amount
+    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL::bigint, 'tax'::text, d.origin, t.category, NULL::int, d.currency, - d.sign * t.tax_amount
       FROM document d JOIN billing.invoice_tax t ON t.account_id = d.account_id AND t.invoice_id = d.id
     UNION ALL
-    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL, 'rounding', d.origin, NULL, NULL, d.currency, - d.sign * d.rounding_amount
+    SELECT d.entity, d.source || ' ' || d.id, d.posted_on, d.source, d.account_id, d.id, NULL::bigint, 'rounding'::text, d.origin, NULL::text, NULL::int, d.currency, - d.sign * d.rounding_amount
       FROM document d
     UNION ALL
-    SELECT e.code, 'payment ' || p.id, (p.received_at AT TIME ZONE e.time_zone)::date, 'payment', p.account_id, NULL, p.id, x.part, 'payment', x.detail, NULL, p.currency, x.amount
+    SELECT e.code, 'payment ' || p.id, (p.received_at AT TIME ZONE e.time_zone)::date, 'payment'::text, p.account_id, NULL::bigint, p.id, x.part, 'payment'::text, x.detail, NULL::int, p.currency, x.amount
       FROM billing.payment p
       JOIN billing.account c ON c.account_id = p.account_id
       JOIN billing.entity e ON e.code = c.entity
@@ -177,7 +178,7 @@ posting AS NOT MATERIALIZED (
      WHERE p.kind = 'payment'
     UNION ALL
     SELECT d.entity, format('%s %s/%s', k.source, a.payment_id, a.allocation_no), greatest((a.allocated_at AT TIME ZONE e.time_zone)::date, d.posted_on), k.source,
-           a.account_id, a.invoice_id, a.payment_id, x.part, k.source, NULL, NULL, d.currency, x.amount
+           a.account_id, a.invoice_id, a.payment_id, x.part, k.source, NULL::text, NULL::int, d.currency, x.amount
       FROM billing.payment_allocation a
       JOIN billing.payment p ON p.account_id = a.account_id AND p.id = a.payment_id
       JOIN document d ON d.account_id = a.account_id AND d.id = a.invoice_id
@@ -186,8 +187,8 @@ posting AS NOT MATERIALIZED (
      CROSS JOIN LATERAL (VALUES (CASE p.kind WHEN 'payment' THEN 'customer_credit' ELSE 'write_off' END, a.amount), ('receivable', - a.amount)) x (part, amount)
     UNION ALL
     SELECT d.entity, format('credit_allocation %s/%s/%s', a.credit_note_id, a.invoice_id, a.allocation_no),
-           greatest((a.allocated_at AT TIME ZONE e.time_zone)::date, d.posted_on, n.posted_on), 'credit_allocation', a.account_id, a.invoice_id, NULL,
-           x.part, 'credit_allocation', NULL, NULL, d.currency, x.amount
+           greatest((a.allocated_at AT TIME ZONE e.time_zone)::date, d.posted_on, n.posted_on), 'credit_allocation'::text, a.account_id, a.invoice_id, NULL::bigint,
+           x.part, 'credit_allocation'::text, NULL::text, NULL::int, d.currency, x.amount
       FROM billing.credit_allocation a
       JOIN document n ON n.account_id = a.account_id AND n.id = a.credit_note_id
       JOIN document d ON d.account_id = a.account_id AND d.id = a.invoice_id
@@ -195,7 +196,7 @@ posting AS NOT MATERIALIZED (
      CROSS JOIN LATERAL (VALUES ('customer_credit', a.amount), ('receivable', - a.amount)) x (part, amount)
     UNION ALL
     SELECT e.code, format('%s %s', r.kind, r.id), (r.refunded_at AT TIME ZONE e.time_zone)::date, r.kind, r.account_id, r.credit_note_id, r.payment_id, x.part,
-           r.kind, CASE x.part WHEN 'cash' THEN p.method END, NULL, r.currency, x.amount
+           r.kind, CASE x.part WHEN 'cash' THEN p.method END, NULL::int, r.currency, x.amount
       FROM billing.refund r
       LEFT JOIN billing.payment p ON p.account_id = r.account_id AND p.id = r.payment_id
       JOIN billing.account c ON c.account_id = r.account_id
@@ -203,7 +204,7 @@ posting AS NOT MATERIALIZED (
      CROSS JOIN LATERAL (VALUES ('customer_credit', r.amount), ('fee', r.fee), ('cash', - r.amount - r.fee)) x (part, amount)
     UNION ALL
     SELECT d.entity, format('%s %s/%s', k.source, w.invoice_id, w.write_off_no), greatest((w.written_off_at AT TIME ZONE e.time_zone)::date, d.posted_on), k.source,
-           w.account_id, w.invoice_id, NULL, x.part, k.source, NULL, NULL, w.currency, x.amount
+           w.account_id, w.invoice_id, NULL::bigint, x.part, k.source, NULL::text, NULL::int, w.currency, x.amount
       FROM billing.write_off w
       JOIN document d ON d.account_id = w.account_id AND d.id = w.invoice_id
       JOIN billing.entity e ON e.code = d.entity

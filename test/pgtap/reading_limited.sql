@@ -48,6 +48,7 @@ CREATE FUNCTION pg_temp.owe(e text, account bigint) RETURNS void LANGUAGE plpgsq
 DECLARE
     invoices CONSTANT bigint[] := ARRAY(SELECT billing.record_external_invoice(account, format('%s-%s', e, i), '2026-01-01', 100, 'EUR', due_on => '2026-01-15') FROM generate_series(1, 5) i);
     payment bigint;
+    unpaid CONSTANT bigint := billing.record_external_invoice(account - 1, format('%s-unpaid', e), '2026-01-01', 100, 'EUR', due_on => '2026-01-15');
     pursued bigint;
 BEGIN
     PERFORM billing.create_event_consumer('consumer of ' || e, entity => e),
@@ -62,12 +63,15 @@ BEGIN
             billing.arrange_payments(account, invoices[5:5], 2, 'month', effective_at => '2026-02-06');
     INSERT INTO billing.agency_transfer (account_id, id, case_id, agency, currency, amount, created_at, changed_at)
     VALUES (account, account << 24 | 16777215, pursued, 'agency of ' || e, 'EUR', 100, '2026-02-06', '2026-02-06');
+    -- what nobody pays goes on
+    INSERT INTO billing.agency_transfer (account_id, id, case_id, agency, currency, amount, created_at, changed_at)
+    SELECT c.account_id, c.account_id << 24 | 16777215, c.id, 'agency of ' || e, 'EUR', 100, '2026-02-06', '2026-02-06' FROM billing.dunning_case c WHERE c.invoice_id = unpaid;
     INSERT INTO billing.template VALUES (e, 'reminder', 'mail', 'en', 'reminder of ' || e, 'pay');
     INSERT INTO billing.notification (account_id, id, code, channel, language, recipient, body, created_at, not_before)
     VALUES (account, account << 24 | 16777214, 'reminder', 'mail', 'en', '{}', 'pay', '2026-02-06', '2026-02-06');
     PERFORM billing.record_payment(account, 100000, 'EUR', rules => '{named}', effective_at => '2026-02-06');
 END $$;
-SELECT billing.create_dunning_scheme('strict', '[{"after": "7 days", "actions": ["event"]}]'), billing.create_interest_rate('legal', 9, '2026-01-01'),
+SELECT billing.create_dunning_scheme('strict', '[{"after": "7 days", "actions": ["event"]}, {"after": "90 days", "actions": ["event"]}]'), billing.create_interest_rate('legal', 9, '2026-01-01'),
        billing.create_retry_policy('twice', '{1 day}') \g /dev/null
 SELECT pg_temp.live('acme'), pg_temp.live('bolt') \g /dev/null
 CALL billing.bill_run('2026-03-02');

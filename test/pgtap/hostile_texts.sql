@@ -59,6 +59,10 @@ INSERT INTO thing SELECT 'resume_case case_id', billing.pause_case(pg_temp.pursu
 INSERT INTO thing SELECT 'promise_id', billing.promise_payment(pg_temp.pursuit('promised'), 5, '2027-01-01', effective_at => '2026-02-02');
 INSERT INTO thing SELECT 'arrangement_id', billing.arrange_payments(:a, ARRAY[pg_temp.invoice('arranged')], 2, 'month', effective_at => '2026-02-02');
 INSERT INTO thing SELECT 'transfer_id', id FROM billing.agency_transfer;
+SELECT billing.create_template('acme', 'old', 'mail', 'en', 'text', 'subject') \g /dev/null
+INSERT INTO billing.notification (account_id, id, code, channel, language, recipient, body, status, created_at, not_before)
+VALUES (:a, :a << 24 | 16777215, 'old', 'mail', 'en', '{}', 'text', 'claimed', '2026-02-02', '2026-02-02');
+INSERT INTO thing VALUES ('notification_id', :a << 24 | 16777215);
 
 -- A good value of a required argument.
 CREATE FUNCTION pg_temp.good(call text, name text, type text) RETURNS text LANGUAGE sql AS
@@ -68,7 +72,7 @@ $$
         (SELECT id::text FROM thing t WHERE t.name = CASE WHEN good.name = 'subscription_id' THEN good.call ELSE good.name END),
         (SELECT id::text FROM thing t WHERE t.name = good.name),
         CASE name WHEN 'external_id' THEN quote_literal(CASE call WHEN 'account_id' THEN 'crm-1' ELSE 'sub-subscription_id' END)
-                  WHEN 'code' THEN quote_literal(CASE call WHEN 'archive_coupon' THEN 'ten' ELSE 'new' END) WHEN 'name' THEN '''Name''' WHEN 'cycles' THEN '20' WHEN 'quantity' THEN '3'
+                  WHEN 'code' THEN quote_literal(CASE call WHEN 'archive_coupon' THEN 'ten' WHEN 'drop_template' THEN 'old' ELSE 'new' END) WHEN 'name' THEN '''Name''' WHEN 'cycles' THEN '20' WHEN 'quantity' THEN '3'
                   WHEN 'entity' THEN '''acme''' WHEN 'currency' THEN '''EUR''' WHEN 'country' THEN '''DE''' WHEN 'time_zone' THEN '''UTC''' WHEN 'tax' THEN '''vat'''
                   WHEN 'category' THEN '''S''' WHEN 'price' THEN '''fee''' WHEN 'plan' THEN '''solo''' WHEN 'coupon' THEN '''ten''' WHEN 'kind' THEN '''reader'''
                   WHEN 'meter' THEN '''minutes''' WHEN 'event_key' THEN '''call-1''' WHEN 'format' THEN '''{number}''' WHEN 'procedure' THEN '''billing.bill_run'''
@@ -78,7 +82,8 @@ $$
                   WHEN 'change' THEN $j$'{"verb":"change_plan","plan":"solo"}'$j$ WHEN 'at' THEN '''2026-01-05'''
                   WHEN 'trial_end_at' THEN '''2026-08-01''' WHEN 'start_at' THEN '''2026-01-01''' WHEN 'rate' THEN '19' WHEN 'billing_day' THEN '15' WHEN 'rebill' THEN 'false'
                   WHEN 'invoice_ids' THEN format('ARRAY[%s]', pg_temp.invoice('pursued')) WHEN 'pause_reason' THEN '''dispute''' WHEN 'promised_on' THEN '''2027-06-01'''
-                  WHEN 'outcome' THEN '''succeeded''' WHEN 'state' THEN '''accepted''' WHEN 'class' THEN '''dead''' WHEN 'consumer' THEN '''consumer''' WHEN 'steps' THEN $j$'[{"after":"1 day","actions":["event"]}]'$j$
+                  WHEN 'channel' THEN '''mail''' WHEN 'language' THEN '''en''' WHEN 'subject' THEN '''subject'''
+                  WHEN 'outcome' THEN CASE call WHEN 'settle_collection' THEN '''succeeded''' ELSE '''sent''' END WHEN 'state' THEN '''accepted''' WHEN 'class' THEN '''dead''' WHEN 'consumer' THEN '''consumer''' WHEN 'steps' THEN $j$'[{"after":"1 day","actions":["event"]}]'$j$
                   WHEN 'iban' THEN '''DE89370400440532013000''' WHEN 'provider' THEN '''psp''' WHEN 'token' THEN '''tok''' WHEN 'delays' THEN '''{1 day}''' WHEN 'types' THEN '''{invoice.paid}'''
                   WHEN 'type' THEN '''card''' WHEN 'every' THEN CASE call WHEN 'arrange_payments' THEN '''month''' END END,
         pg_temp.argument_value(name, type, 1))
@@ -90,7 +95,7 @@ $$
     SELECT format('%s %s(%s)', CASE p.prokind WHEN 'p' THEN 'CALL' ELSE 'SELECT * FROM' END, p.oid::regproc,
            (SELECT string_agg(format('%I => %s', a.name, CASE WHEN a.name = argument THEN value ELSE pg_temp.good(p.proname, a.name, a.type) END), ', ' ORDER BY a.position)
               FROM argument a WHERE a.routine = p.oid AND (NOT a.optional OR a.name = argument OR p.proname || ' ' || a.name IN ('record_usage at', 'create_coupon value', 'alter_job every', 'change_item quantity', 'change_term cycles', 'create_account entity', 'create_tax entity', 'create_tax_rate entity', 'create_tax_rate valid_from',
-                   'recurring_payment_method iban', 'add_payment_method token', 'add_payment_method provider', 'assign_dunning_scheme entity'))))
+                   'recurring_payment_method iban', 'add_payment_method token', 'add_payment_method provider', 'create_template subject', 'assign_dunning_scheme entity'))))
       FROM pg_proc p WHERE p.oid = routine
 $$;
 
@@ -150,9 +155,10 @@ SELECT is_empty($$SELECT call, argument, hostile, form, code, message FROM trial
                      AND NOT (code = '54000' AND hostile = 'long') AND NOT (code = '55000' AND call ~ '_job$')$$, 'every text is taken or refused with a documented SQLSTATE');
 SELECT is_empty($$SELECT call, argument, hostile, form FROM trial WHERE NOT victim$$, 'no statement slipped in');
 -- Their reasons are not kept at all, and a worker for whom there is nothing leaves no name.
-SELECT is_empty($$SELECT call, argument, hostile, form FROM trial WHERE code = '00000' AND NOT kept AND (call, argument) NOT IN (('add_discount', 'reason'), ('end_discount', 'reason'), ('claim_collections', 'worker'))$$,
+SELECT is_empty($$SELECT call, argument, hostile, form FROM trial WHERE code = '00000' AND NOT kept AND (call, argument) NOT IN (('add_discount', 'reason'), ('end_discount', 'reason'), ('claim_collections', 'worker'), ('claim_notifications', 'worker'))$$,
                 'what is taken is kept as it is');
-SELECT is_empty($$SELECT call, argument, form, code, array_agg(message) FROM trial WHERE code <> '00000' AND hostile NOT IN ('empty', 'long')
+-- A template's message names the field or brace that is wrong.
+SELECT is_empty($$SELECT call, argument, form, code, array_agg(message) FROM trial WHERE code <> '00000' AND hostile NOT IN ('empty', 'long') AND call <> 'create_template'
                    GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT replace(message, text, '*')) > 1$$, 'messages repeat a text as it is');
 SELECT is_empty($$SELECT call, argument, hostile FROM trial WHERE hostile = 'empty' AND type = 'text' AND code = '00000'
                      AND call <> 'settle_collection' AND (call, argument) IN (SELECT p.proname, a.name FROM argument a JOIN pg_proc p ON p.oid = a.routine WHERE a.name IN ('code', 'external_id', 'idempotency_key', 'event_key'))$$,

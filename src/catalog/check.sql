@@ -202,6 +202,26 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.the_entity(text) IS 'code of the named entity, or of the only one';
 
+CREATE FUNCTION billing_internal.check_entity(entity text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF entity IS NOT NULL THEN
+        PERFORM billing_internal.the_entity(entity);
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_entity(text) IS 'refuses an unknown entity; null means all and is let pass';
+
+CREATE FUNCTION billing_internal.check_claim(worker text, max int, lease interval, at timestamptz, entity text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.check_entity(entity);
+    PERFORM billing_internal.check_billable(at), billing_internal.check_not_empty(worker, 'worker'), billing_internal.check_between(max, 'max', 1, 10000);
+    IF lease <= '0' OR lease > interval '1 day' THEN
+        PERFORM billing_internal.fail('invalid_argument', format('lease is %s', lease), 'It is longer than nothing and at most one day.');
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_claim(text, int, interval, timestamptz, text) IS 'refuses what a worker cannot claim by: collections and messages alike';
+
 CREATE FUNCTION billing_internal.check_one_of(value text, what text, VARIADIC known text[]) RETURNS text
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

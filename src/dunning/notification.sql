@@ -104,15 +104,9 @@ CREATE FUNCTION billing_internal.claim_notifications(worker text, max int, lease
     RETURNS SETOF record LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    IF entity IS NOT NULL THEN
-        PERFORM billing_internal.the_entity(entity);
-    END IF;
     at := coalesce(at, now());
     lease := coalesce(lease, interval '5 minutes');
-    PERFORM billing_internal.check_billable(at), billing_internal.check_not_empty(worker, 'worker'), billing_internal.check_between(max, 'max', 1, 10000);
-    IF lease <= '0' OR lease > interval '1 day' THEN
-        PERFORM billing_internal.fail('invalid_argument', format('lease is %s', lease), 'It is longer than nothing and at most one day.');
-    END IF;
+    PERFORM billing_internal.check_claim(worker, max, lease, at, entity);
     RETURN QUERY
     WITH next AS (
         SELECT n.account_id, n.id FROM billing.notification n

@@ -36,9 +36,7 @@ DECLARE
     adoption CONSTANT int := billing_internal.event_adoption();
 BEGIN
     PERFORM billing_internal.check_not_empty(name, 'name'), billing_internal.check_event_types(types);
-    IF entity IS NOT NULL THEN
-        PERFORM billing_internal.the_entity(entity);
-    END IF;
+    PERFORM billing_internal.check_entity(entity);
     INSERT INTO billing.event_consumer (name, types, last_adoption_number, last_xid, last_account_id, last_event_no, acknowledged_at, entity)
     SELECT create_event_consumer.name, create_event_consumer.types, CASE WHEN from_start THEN 0 ELSE adoption END,
            CASE WHEN from_start THEN '0' ELSE pg_snapshot_xmin(pg_current_snapshot()) END, 0, 0, now(), create_event_consumer.entity;

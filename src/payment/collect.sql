@@ -119,9 +119,7 @@ DECLARE
     i record;
     requested bigint := 0;
 BEGIN
-    IF entity IS NOT NULL THEN
-        PERFORM billing_internal.the_entity(entity);
-    END IF;
+    PERFORM billing_internal.check_entity(entity);
     at := coalesce(at, now());
     PERFORM billing_internal.check_billable(at), billing_internal.expire_methods(at, entity);
     FOR i IN SELECT x.account_id, x.id
@@ -158,15 +156,9 @@ CREATE FUNCTION billing_internal.claim_collections(worker text, max int, lease i
 DECLARE
     c record;
 BEGIN
-    IF entity IS NOT NULL THEN
-        PERFORM billing_internal.the_entity(entity);
-    END IF;
     at := coalesce(at, now());
     lease := coalesce(lease, interval '5 minutes');
-    PERFORM billing_internal.check_billable(at), billing_internal.check_not_empty(worker, 'worker'), billing_internal.check_between(max, 'max', 1, 10000);
-    IF lease <= '0' OR lease > interval '1 day' THEN
-        PERFORM billing_internal.fail('invalid_argument', format('lease is %s', lease), 'It is longer than nothing and at most one day.');
-    END IF;
+    PERFORM billing_internal.check_claim(worker, max, lease, at, entity);
     FOR c IN SELECT x.account_id, x.id
                FROM billing.collection x JOIN billing.account_state s ON s.account_id = x.account_id AND s.entity = coalesce(claim_collections.entity, s.entity)
               WHERE x.status IN ('waiting', 'claimed') AND x.next_attempt_at <= at AND coalesce(x.lease_until <= at, true)

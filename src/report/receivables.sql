@@ -10,9 +10,7 @@ CREATE FUNCTION billing_internal.receivable_aging_on(day date, by text, bands in
     RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    IF entity IS NOT NULL THEN
-        PERFORM billing_internal.the_entity(entity);
-    END IF;
+    PERFORM billing_internal.check_entity(entity);
     PERFORM billing_internal.check_one_of(by, 'by', 'due', 'issue');
     IF coalesce(array_ndims(bands), 0) <> 1 OR array_position(bands, NULL) IS NOT NULL OR bands <> ARRAY(SELECT DISTINCT b FROM unnest(bands) b ORDER BY b) THEN
         PERFORM billing_internal.fail('invalid_argument', 'bands are a list of rising days', NULL, 'Each is the last day of a band, as in {0,30,60,90}.');

@@ -135,6 +135,7 @@ help:
 #:   KINDS='regress tap'      only these kinds of: static package fuzz regress isolation pgtap tap;
 #:                            of test-long also: sanitizer valgrind coverage
 #:   FUZZ_SECONDS=60          of processor time for the fuzzer; test-long 1200
+#:   FUZZ_SEED=1              its random numbers; 0, and in test-long: others each time
 #:   ONLY=word                only tests with this word in their names
 #:   TELCO_CSV=file           the real subscribers; default ../shared/data/telco.csv
 #:   BENCH_ACCOUNTS=20000     bench with fewer accounts than 200000; BENCH_ROWS, BENCH_PASSES likewise

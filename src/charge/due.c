@@ -24,17 +24,20 @@ one_month_after(TimestampTz at, pg_tz *tz)
 /*
  * When a period has its regular charge: in advance at its start, where the
  * item is live there, or at the start of the subscription; in arrears at its
- * end, where the item is live until then.  DT_NOEND: it has none.
+ * end, where the item is live until then.  DT_NOEND: it has none.  A change
+ * after it never takes it away, or what waits for it would become due in a past
+ * that was billed.
  */
 static TimestampTz
 regular_due(const SubscriptionItem *item, const Period *period)
 {
+	TimestampTz latest = item->price->advance ? period_cycle_start(item, period) : period->to;
 	TimestampTz due = DT_NOEND;
 	Fold		fold;
 
 	if (!period_is_charged(item, period) || period_is_joined(item, period))
 		return DT_NOEND;
-	fold = fold_period(item, period->from, period->to);
+	fold = fold_period(item, period->from, period->to, latest);
 	for (int i = 0; i < fold.count && due == DT_NOEND; i++)
 	{
 		const Stretch *stretch = &fold.stretches[i];

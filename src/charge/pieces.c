@@ -18,7 +18,7 @@ period_pieces(const SubscriptionItem *item, int64 n, PieceList *list)
 
 	if (!period_is_charged(item, &period))
 		return;
-	fold = fold_period(item, period.from, period.to);
+	fold = fold_period(item, period.from, period.to, DT_NOEND);
 	for (int i = 0; i < fold.count; i++)
 	{
 		const Stretch *stretch = &fold.stretches[i];

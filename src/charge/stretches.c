@@ -169,25 +169,25 @@ fold_close(Fold *fold, TimestampTz end)
 
 /*
  * All stretches of a period, or of what the calendar's version leaves of it, in
- * time order; the array is palloc'd.
+ * time order, as the changes until an instant make them; the array is palloc'd.
  */
 Fold
-fold_period(const SubscriptionItem *item, TimestampTz start, TimestampTz end)
+fold_period(const SubscriptionItem *item, TimestampTz start, TimestampTz end, TimestampTz until)
 {
 	Fold		fold = {.item = item, .start = start};
 
 	fold.stretches = palloc(sizeof(Stretch) * (item->nterms + 3));
 	fold_add(&fold, start, start, terms_at(item, start), false);
-	if (item->start > start && item->start < end)
+	if (item->start > start && item->start < end && item->start <= until)
 		fold_change(&fold, item->start, terms_at(item, item->start));
 	for (int i = 1; i < item->nterms; i++)
 	{
 		TimestampTz at = item->terms[i].from;
 
-		if (at > Max(start, item->start) && at < Min(end, item->end))
+		if (at > Max(start, item->start) && at < Min(end, item->end) && at <= until)
 			fold_change(&fold, at, unless_dead(&item->terms[i]));
 	}
-	if (item->end > Max(start, item->start) && item->end < end)
+	if (item->end > Max(start, item->start) && item->end < end && item->end <= until)
 		fold_change(&fold, item->end, NULL);
 	fold_close(&fold, end);
 	return fold;

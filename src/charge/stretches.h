@@ -26,6 +26,6 @@ typedef struct Fold
 	int			count;
 } Fold;
 
-extern Fold fold_period(const SubscriptionItem *item, TimestampTz start, TimestampTz end);
+extern Fold fold_period(const SubscriptionItem *item, TimestampTz start, TimestampTz end, TimestampTz until);
 
 #endif							/* BILLING_STRETCHES_H */

@@ -155,7 +155,7 @@ for kind in static package; do
 done
 
 if wanted fuzz; then
-	[ "$target" != test-long ] || export FUZZ_SECONDS="${FUZZ_SECONDS:-1200}"
+	[ "$target" != test-long ] || export FUZZ_SECONDS="${FUZZ_SECONDS:-1200}" FUZZ_SEED="${FUZZ_SEED:-0}"
 	run_checks fuzz
 fi
 

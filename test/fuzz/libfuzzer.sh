@@ -3,7 +3,7 @@
 # at once, each on one processor, for FUZZ_SECONDS in all.  Needs clang with its run-time libraries.
 #
 # usage: libfuzzer.sh    environment: PG_CONFIG WORK; FUZZ_SECONDS of processor time, default 60;
-#        FUZZ_OPTIONS for libFuzzer
+#        FUZZ_SEED, default 1, so that a failure comes again, 0 for another each time; FUZZ_OPTIONS for libFuzzer
 set -eu
 
 . test/bin/tap.sh
@@ -47,7 +47,7 @@ session() {
 	cat <<-SQL
 		CREATE FUNCTION pg_temp.billing_fuzz(target text, options text, reference oid) RETURNS void LANGUAGE c AS '$work/fuzz.so';
 
-		SELECT pg_temp.billing_fuzz('$1', '-max_total_time=$seconds -max_len=1000 -timeout=60 -rss_limit_mb=2000 -print_final_stats=1
+		SELECT pg_temp.billing_fuzz('$1', '-seed=${FUZZ_SEED:-1} -max_total_time=$seconds -max_len=1000 -timeout=60 -rss_limit_mb=2000 -print_final_stats=1
 			-artifact_prefix=$work/$1- ${FUZZ_OPTIONS:-} $work/corpus/$1 $PWD/test/fuzz/seeds/$1',
 			'pg_temp.reference(jsonb, numeric)'::regprocedure);
 

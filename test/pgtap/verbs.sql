@@ -15,12 +15,12 @@ CREATE FUNCTION pg_temp.price(code text, amount numeric, every interval DEFAULT 
         scheme => jsonb_build_object('model', 'per_unit', 'unit_amount', amount)) $$;
 SELECT pg_temp.price('p10', 10), pg_temp.price('p20', 20), pg_temp.price('p30', 30), pg_temp.price('p60', 60), pg_temp.price('year', 365, '1 year'), pg_temp.price('week', 7, '7 days'),
        pg_temp.price('keep', 30, charge => 'day', credit => 'none'), pg_temp.price('whole', 30, charge => 'full', credit => 'none'), pg_temp.price('gone', 30, charge => 'none', credit => 'full'),
-       pg_temp.price('after', 30, timing => 'arrears'), pg_temp.price('support', 5), pg_temp.price('bronze', 31), pg_temp.price('silver', 62) \g /dev/null
+       pg_temp.price('after', 30, timing => 'arrears'), pg_temp.price('fall', 10, '3 months', credit => 'full'), pg_temp.price('support', 5), pg_temp.price('bronze', 31), pg_temp.price('silver', 62) \g /dev/null
 SELECT billing.create_price('once', currency => 'EUR', tax => 'none', scheme => '{"model":"per_unit","unit_amount":100}') \g /dev/null
 SELECT billing.create_plan('p10', items => '[{"price":"p10"}]'), billing.create_plan('p20', items => '[{"price":"p20"}]'), billing.create_plan('p60', items => '[{"price":"p60"}]'),
        billing.create_plan('p30', items => '[{"price":"p30"}]'), billing.create_plan('year', items => '[{"price":"year"}]'), billing.create_plan('week', items => '[{"price":"week"}]'),
        billing.create_plan('keep', items => '[{"price":"keep"}]'), billing.create_plan('whole', items => '[{"price":"whole"}]'), billing.create_plan('gone', items => '[{"price":"gone"}]'),
-       billing.create_plan('after', items => '[{"price":"after"}]'),
+       billing.create_plan('after', items => '[{"price":"after"}]'), billing.create_plan('fall', items => '[{"price":"fall","quantity":5}]'),
        billing.create_plan('bronze', items => '[{"price":"bronze"},{"price":"support"},{"price":"once"}]'),
        billing.create_plan('silver', items => '[{"price":"silver"},{"price":"support"},{"price":"p20"},{"price":"once"}]') \g /dev/null
 
@@ -57,6 +57,9 @@ INSERT INTO life VALUES
      '01.04 p30 30.00 01.04-01.05, 16.04 year 365.00 16.04-16.04, 16.04 CREDIT p30 15.00 16.04-01.05'),
     ('from a year to weeks', 'year', '2026-04-01', '{@2026-04-01,"change_plan($1, ''week'', effective_at => ''2026-04-11'')",@2026-04-18}',
      '01.04 year 365.00 01.04-01.04, 11.04 week 7.00 11.04-18.04, 11.04 CREDIT year 355.00 11.04-01.04, 18.04 week 7.00 18.04-25.04'),
+    ('what waits for a regular charge gets it, also where a later fall counts from that charge''s period on', 'fall', '2026-04-01',
+     '{"change_item($2, quantity => 3, effective_at => ''2026-06-20'')",@2026-06-25,"change_item($2, quantity => 2, effective_at => ''2026-08-28'')",@2026-10-01}',
+     '01.07 fall 30.00 01.04-01.07, 28.08 fall 20.00 01.07-01.10, 01.10 fall 20.00 01.10-01.01'),
     ('a pause within the period', 'p30', '2026-04-01', '{@2026-04-01,"pause_subscription($1, until => ''2026-04-21'', effective_at => ''2026-04-11'')",@2026-05-01}',
      '01.04 p30 30.00 01.04-01.05, 01.05 p30 30.00 01.05-01.06, 01.05 CREDIT p30 10.00 11.04-21.04'),
     ('a resume inside the term costs nothing where a pause gives nothing back', 'keep', '2026-04-01',

@@ -61,7 +61,7 @@ BEGIN
     PERFORM billing_internal.open_case(i.account_id, i.id, m.code, m.version, i.due_on, at, 'arrangement')
        FROM unnest(invoice_ids) x JOIN billing.invoice i ON i.account_id = pause_for_arrangement.account_id AND i.id = x AND i.kind = 'invoice'
        JOIN billing.dunning_scheme m ON m.code = billing_internal.scheme_of(i.account_id, i.id) AND m.scope = 'invoice'
-        AND m.version = (SELECT max(y.version) FROM billing.dunning_scheme y WHERE y.code = m.code)
+        AND m.version = (SELECT max(y.version) FROM billing.dunning_scheme y WHERE y.code = m.code) AND coalesce(m.currency, i.currency) = i.currency
       WHERE NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = i.account_id AND c.invoice_id = i.id);
     SELECT array_agg(c.id) INTO cases FROM billing.dunning_case c
      WHERE c.account_id = pause_for_arrangement.account_id AND (c.invoice_id = ANY (invoice_ids) OR c.invoice_id IS NULL)

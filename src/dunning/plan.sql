@@ -40,7 +40,7 @@ CREATE FUNCTION billing_internal.dunning_openings(account_ids bigint[], at times
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH open AS MATERIALIZED (
         SELECT h.account_id, h.id, coalesce(s.issued_on, h.external_issued_on) + h.payment_terms_days AS due_on, billing_internal.scheme_of(h.account_id, h.id) AS scheme,
-               ($2 AT TIME ZONE a.time_zone) AS local, a.time_zone
+               ($2 AT TIME ZONE a.time_zone) AS local, a.time_zone, h.currency
           FROM billing.invoice_header h
           JOIN billing.account a ON a.account_id = h.account_id
           LEFT JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
@@ -48,9 +48,10 @@ CREATE FUNCTION billing_internal.dunning_openings(account_ids bigint[], at times
            AND NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = h.account_id AND c.invoice_id = h.id)),
     due AS (
         SELECT o.*, m.version, m.scope FROM open o
-         CROSS JOIN LATERAL (SELECT x.version, x.scope FROM billing.dunning_scheme x WHERE x.code = o.scheme ORDER BY x.version DESC LIMIT 1) m
+         CROSS JOIN LATERAL (SELECT x.version, x.scope, x.currency FROM billing.dunning_scheme x WHERE x.code = o.scheme ORDER BY x.version DESC LIMIT 1) m
           JOIN billing.dunning_step f ON f.scheme = o.scheme AND f.version = m.version AND f.step_no = 1
-         WHERE o.due_on + f.after <= o.local)
+         -- amounts of a scheme say nothing in another currency
+         WHERE o.due_on + f.after <= o.local AND coalesce(m.currency, o.currency) = o.currency)
     SELECT d.account_id, NULL::bigint, d.id, d.scheme, d.version, 1, d.due_on FROM due d WHERE d.scope = 'invoice'
     UNION ALL
     SELECT * FROM (

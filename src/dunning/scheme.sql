@@ -167,10 +167,23 @@ END $$;
 COMMENT ON FUNCTION billing_internal.create_dunning_scheme(text, jsonb, text, text, text, numeric, text, numeric, text, text, int, boolean, text) IS
     'body of billing.create_dunning_scheme';
 
+-- Amounts of a scheme are in its currency, whatever the account's.
+CREATE FUNCTION billing_internal.check_scheme_currency(scheme text, account_id bigint) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted CONSTANT text := (SELECT s.currency FROM billing.dunning_scheme s WHERE s.code = scheme ORDER BY s.version DESC LIMIT 1);
+    money CONSTANT text := (SELECT a.currency FROM billing.account a WHERE a.account_id = check_scheme_currency.account_id);
+BEGIN
+    IF wanted <> money THEN
+        PERFORM billing_internal.fail('currency_mismatch', format('account %s has the currency %s, dunning scheme "%s" %s', account_id, money, scheme, wanted));
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_scheme_currency(text, bigint) IS 'refuses a dunning scheme whose amounts are not in the currency of an account';
+
 CREATE FUNCTION billing.assign_dunning_scheme(scheme text, entity text DEFAULT NULL, account_id bigint DEFAULT NULL, subscription_id bigint DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
 COMMENT ON FUNCTION billing.assign_dunning_scheme(text, text, bigint, bigint) IS
-    'sets the dunning scheme of an entity, an account or a subscription, for cases that open from then on; an empty scheme: none of its own; returns the scheme';
+    'sets the dunning scheme of an entity, an account or a subscription, for cases that open from then on; one with a currency pursues accounts in that currency; an empty scheme: none of its own; returns the scheme';
 CREATE FUNCTION billing_internal.assign_dunning_scheme(scheme text, entity text, account_id bigint, subscription_id bigint) RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -182,10 +195,10 @@ BEGIN
     IF entity IS NOT NULL THEN
         UPDATE billing.entity e SET dunning_scheme = nullif(scheme, '') WHERE e.code = billing_internal.the_entity(assign_dunning_scheme.entity);
     ELSIF account_id IS NOT NULL THEN
-        PERFORM billing_internal.lock_account(account_id);
+        PERFORM billing_internal.lock_account(account_id), billing_internal.check_scheme_currency(scheme, account_id);
         UPDATE billing.account a SET dunning_scheme = nullif(scheme, '') WHERE a.account_id = assign_dunning_scheme.account_id;
     ELSE
-        PERFORM billing_internal.lock_subscription(subscription_id);
+        PERFORM billing_internal.lock_subscription(subscription_id), billing_internal.check_scheme_currency(scheme, subscription_id >> 24);
         UPDATE billing.subscription s SET dunning_scheme = nullif(scheme, '')
          WHERE s.account_id = assign_dunning_scheme.subscription_id >> 24 AND s.id = assign_dunning_scheme.subscription_id;
     END IF;

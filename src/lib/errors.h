@@ -44,7 +44,7 @@
 	X(INVALID_SCHEME, 201, "invalid_scheme", "the price scheme is malformed", "correct the key that the detail names") \
 	X(QUANTITY_OUT_OF_BRACKETS, 202, "quantity_out_of_brackets", "the quantity lies above a closed last bracket without overage", "open the last bracket or set overage_unit_amount") \
 	X(INVALID_QUANTITY, 203, "invalid_quantity", "a quantity is negative, not a number or infinite", "pass a finite quantity of zero or more") \
-	X(CURRENCY_MISMATCH, 204, "currency_mismatch", "price and account, or plan items, have different currencies", "use a price in the account's currency") \
+	X(CURRENCY_MISMATCH, 204, "currency_mismatch", "an account and what it is to have, or plan items, have different currencies", "use the account's currency") \
 	X(INVALID_INTERVAL, 205, "invalid_interval", "an interval is not a positive number of whole months or whole days, or not a multiple of the schedule's", "use whole months or whole days") \
 	X(INVALID_TIME_ZONE, 206, "invalid_time_zone", "no time zone has this name", "use an IANA name such as Europe/Berlin") \
 	X(INVALID_ITEM, 207, "invalid_item", "an element of items is malformed or does not fit the plan", "correct the key that the detail names") \

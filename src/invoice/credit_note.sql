@@ -150,7 +150,7 @@ BEGIN
     SELECT least(n.total + n.rounding_amount, h.total + h.rounding_amount - h.amount_paid - h.amount_credited) INTO due
       FROM billing.invoice_header n WHERE n.account_id = h.account_id AND n.id = note;
     IF due > 0 THEN
-        PERFORM billing_internal.allocate_credit(h.account_id, note, h.id, due, at);
+        PERFORM billing_internal.set_off_credit(h.account_id, note, h.id, due, at, 'credited');
     END IF;
     PERFORM billing_internal.mark_credit(h.account_id);
     PERFORM billing_internal.seal_document(h.account_id, note, at), billing_internal.emit_issued(h.account_id, note, at);

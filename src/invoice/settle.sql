@@ -81,27 +81,27 @@ END $$;
 COMMENT ON FUNCTION billing_internal.settled_until(bigint, bigint, bigint) IS
     'instant of the last allocation of a payment or credit note, or of the last allocation or write-off on an invoice; null: none';
 
--- Sets part of a credit note off against an invoice.  Rows are only added.
-CREATE FUNCTION billing_internal.move_credit(account_id bigint, credit_note_id bigint, invoice_id bigint, amount numeric, at timestamptz)
+-- The credit note's side of what is set off against an invoice; negative: taken back.  Rows are only added.
+CREATE FUNCTION billing_internal.move_credit(account_id bigint, credit_note_id bigint, invoice_id bigint, amount numeric, at timestamptz, reason text)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount, allocation_no, allocated_at)
+    INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount, allocation_no, allocated_at, reason)
     SELECT move_credit.account_id, move_credit.credit_note_id, move_credit.invoice_id, move_credit.amount, count(*) + 1,
-           greatest(at, billing_internal.settled_until(move_credit.account_id, move_credit.credit_note_id, move_credit.invoice_id))
+           greatest(at, billing_internal.settled_until(move_credit.account_id, move_credit.credit_note_id, move_credit.invoice_id)), move_credit.reason
       FROM billing.credit_allocation c
      WHERE c.account_id = move_credit.account_id AND c.credit_note_id = move_credit.credit_note_id AND c.invoice_id = move_credit.invoice_id;
     UPDATE billing.invoice_header h
        SET amount_credited = h.amount_credited + amount,
-           status = CASE WHEN h.amount_paid + h.amount_credited + amount = h.total + h.rounding_amount THEN 'paid' ELSE h.status END
+           status = CASE WHEN h.amount_paid + h.amount_credited + amount = h.total + h.rounding_amount THEN 'paid' ELSE 'open' END
      WHERE h.account_id = move_credit.account_id AND h.id = move_credit.credit_note_id;
 END $$;
-COMMENT ON FUNCTION billing_internal.move_credit(bigint, bigint, bigint, numeric, timestamptz) IS
-    'notes on the side of the credit note that a part of it is set off; the caller settles the invoice';
-CREATE FUNCTION billing_internal.allocate_credit(account_id bigint, credit_note_id bigint, invoice_id bigint, amount numeric, at timestamptz)
+COMMENT ON FUNCTION billing_internal.move_credit(bigint, bigint, bigint, numeric, timestamptz, text) IS
+    'notes on the side of the credit note what is set off against an invoice; the caller settles the invoice';
+CREATE FUNCTION billing_internal.set_off_credit(account_id bigint, credit_note_id bigint, invoice_id bigint, amount numeric, at timestamptz, reason text)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM billing_internal.move_credit(account_id, credit_note_id, invoice_id, amount, at);
-    PERFORM billing_internal.settle_invoice(account_id, invoice_id, 0, amount, at, 'credited');
+    PERFORM billing_internal.move_credit(account_id, credit_note_id, invoice_id, amount, at, reason);
+    PERFORM billing_internal.settle_invoice(account_id, invoice_id, 0, amount, at, reason);
 END $$;
-COMMENT ON FUNCTION billing_internal.allocate_credit(bigint, bigint, bigint, numeric, timestamptz) IS
-    'sets part of a credit note off against an invoice of the locked account';
+COMMENT ON FUNCTION billing_internal.set_off_credit(bigint, bigint, bigint, numeric, timestamptz, text) IS
+    'sets part of a credit note off against an invoice of the locked account; negative: takes it back';

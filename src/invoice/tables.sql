@@ -123,13 +123,14 @@ CREATE TABLE IF NOT EXISTS billing.seal ( -- numbers of finished documents, chai
     CONSTRAINT seal_number_key UNIQUE (series, number)
 );
 
-CREATE TABLE IF NOT EXISTS billing.credit_allocation ( -- credit notes set off against invoices
+CREATE TABLE IF NOT EXISTS billing.credit_allocation ( -- credit notes set off against invoices; rows are only added, a negative one takes back
     account_id bigint NOT NULL, -- account
     credit_note_id bigint NOT NULL, -- credit note
     invoice_id bigint NOT NULL, -- invoice
-    amount numeric NOT NULL CONSTRAINT credit_allocation_amount_check CHECK (amount > 0), -- amount set off
+    amount numeric NOT NULL CONSTRAINT credit_allocation_amount_check CHECK (amount <> 0), -- amount set off
     allocation_no int NOT NULL DEFAULT 1, -- 1, 2, 3 ... of the two documents
     allocated_at timestamptz, -- instant from which it counts; null: the credit note's date of issue
+    reason text, -- why it was taken back, or by which rule it was set; null: by a run, against what it corrects
     CONSTRAINT credit_allocation_key PRIMARY KEY (account_id, credit_note_id, invoice_id, allocation_no),
     CONSTRAINT credit_allocation_credit_note_fkey FOREIGN KEY (account_id, credit_note_id) REFERENCES billing.invoice_header,
     CONSTRAINT credit_allocation_invoice_fkey FOREIGN KEY (account_id, invoice_id) REFERENCES billing.invoice_header

@@ -74,7 +74,7 @@ BEGIN
                    AND h.kind = 'credit_note' AND h.status = 'open' ORDER BY h.id LOOP
         part := least(note.rest, amount - replaced);
         EXIT WHEN part = 0;
-        PERFORM billing_internal.move_credit(account_id, note.id, invoice_id, part, at);
+        PERFORM billing_internal.move_credit(account_id, note.id, invoice_id, part, at, 'instead of money');
         replaced := replaced + part;
     END LOOP;
     RETURN replaced;

@@ -187,7 +187,7 @@ BEGIN
                     FROM billing.invoice_header h
                    WHERE h.account_id = use_credit.account_id AND h.kind = 'credit_note' AND h.status = 'open' ORDER BY h.id LOOP
         FOR part IN SELECT * FROM billing_internal.distribute(account_id, credit.currency, credit.rest, NULL, rules) LOOP
-            PERFORM billing_internal.allocate_credit(account_id, credit.id, part.invoice_id, part.share, at);
+            PERFORM billing_internal.set_off_credit(account_id, credit.id, part.invoice_id, part.share, at, part.rule);
         END LOOP;
     END LOOP;
     PERFORM billing_internal.mark_credit(account_id);

@@ -1,24 +1,35 @@
 -- Money given back, and taken back by the payer's bank.  billing.x is the door (rights, owner), billing_internal.x the body.
 
 -- Frees so much of a payment that an amount can leave it: what is not allocated first, then allocations, the latest
--- first; those invoices are open again.  Returns the first of them.
-CREATE FUNCTION billing_internal.free_payment(account_id bigint, payment_id bigint, amount numeric, at timestamptz, reason text) RETURNS bigint
+-- first; those invoices are open again, unless their credit notes took its place.
+CREATE FUNCTION billing_internal.free_payment(account_id bigint, payment_id bigint, amount numeric, at timestamptz, reason text,
+    OUT latest bigint, OUT reopened boolean)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     missing numeric := amount - billing_internal.unallocated(account_id, payment_id);
     part record;
-    result bigint;
 BEGIN
+    reopened := false;
     FOR part IN SELECT * FROM billing_internal.allocated_of(account_id, payment_id) LOOP
         EXIT WHEN missing <= 0;
         PERFORM billing_internal.take_back(account_id, payment_id, part.invoice_id, least(missing, part.amount), at, reason);
         missing := missing - part.amount;
-        result := coalesce(result, part.invoice_id);
+        latest := coalesce(latest, part.invoice_id);
+        reopened := reopened OR EXISTS (SELECT FROM billing.invoice_header h WHERE h.account_id = free_payment.account_id AND h.id = part.invoice_id AND h.status = 'open');
     END LOOP;
-    RETURN result;
 END $$;
 COMMENT ON FUNCTION billing_internal.free_payment(bigint, bigint, numeric, timestamptz, text) IS
-    'takes a payment back from invoices, the latest first, until so much of it is free; returns the latest';
+    'takes a payment back from invoices, the latest first, until so much of it is free; returns the latest, and whether one is open again';
+
+-- Invoices that are open again take other credit of the account as new ones do.  The money that went is not there any more.
+CREATE FUNCTION billing_internal.cover_reopened(account_id bigint, reopened boolean, at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF reopened AND (SELECT s.has_credit FROM billing.account_state s WHERE s.account_id = cover_reopened.account_id) THEN
+        PERFORM billing_internal.use_credit(account_id, at);
+    END IF;
+END $$;
+COMMENT ON FUNCTION billing_internal.cover_reopened(bigint, boolean, timestamptz) IS 'sets the account''s credit against invoices that are open again';
 
 -- The refund recorded before with the provider's reference, if it is the same.
 CREATE FUNCTION billing_internal.same_refund(kind text, origin bigint, amount numeric, provider text, reference text) RETURNS bigint
@@ -68,16 +79,19 @@ CREATE FUNCTION billing_internal.refund_payment(payment_id bigint, amount numeri
 DECLARE
     at CONSTANT timestamptz := coalesce(effective_at, now());
     p billing.payment;
-    known bigint;
+    result bigint;
+    was_reopened boolean;
 BEGIN
     PERFORM billing_internal.check_billable(at), billing_internal.lock_payment(payment_id);
-    known := billing_internal.same_refund('refund', payment_id, amount, provider, reference);
-    IF known IS NOT NULL THEN RETURN known; END IF;
+    result := billing_internal.same_refund('refund', payment_id, amount, provider, reference);
+    IF result IS NOT NULL THEN RETURN result; END IF;
     SELECT * INTO p FROM billing.payment x WHERE x.account_id = refund_payment.payment_id >> 24 AND x.id = refund_payment.payment_id;
     amount := billing_internal.check_left(amount, p.amount - p.amount_refunded - p.amount_charged_back, p.currency, format('of payment %s', p.id));
-    PERFORM billing_internal.free_payment(p.account_id, p.id, amount, at, coalesce(reason, 'refunded'));
+    was_reopened := (billing_internal.free_payment(p.account_id, p.id, amount, at, coalesce(reason, 'refunded'))).reopened;
     UPDATE billing.payment x SET amount_refunded = x.amount_refunded + refund_payment.amount WHERE x.account_id = p.account_id AND x.id = p.id;
-    RETURN billing_internal.write_refund(p.account_id, 'refund', p.id, NULL, p.currency, amount, 0, at, provider, reference, reason, metadata);
+    result := billing_internal.write_refund(p.account_id, 'refund', p.id, NULL, p.currency, amount, 0, at, provider, reference, reason, metadata);
+    PERFORM billing_internal.cover_reopened(p.account_id, was_reopened, at);
+    RETURN result;
 END $$;
 COMMENT ON FUNCTION billing_internal.refund_payment(bigint, numeric, text, text, timestamptz, text, jsonb, text) IS 'body of billing.refund_payment';
 
@@ -123,7 +137,7 @@ DECLARE
     at CONSTANT timestamptz := coalesce(effective_at, now());
     why CONSTANT text := coalesce(reason, 'charged back');
     p billing.payment;
-    reopened bigint;
+    freed record;
     result bigint;
 BEGIN
     PERFORM billing_internal.check_billable(at), billing_internal.lock_payment(payment_id);
@@ -132,11 +146,12 @@ BEGIN
     SELECT * INTO p FROM billing.payment x WHERE x.account_id = charge_back_payment.payment_id >> 24 AND x.id = charge_back_payment.payment_id;
     amount := billing_internal.check_left(amount, p.amount - p.amount_refunded - p.amount_charged_back, p.currency, format('of payment %s', p.id));
     fee := coalesce(billing_internal.check_amount(nullif(fee, 0), p.currency, 'fee'), 0);
-    reopened := billing_internal.free_payment(p.account_id, p.id, amount, at, why);
+    freed := billing_internal.free_payment(p.account_id, p.id, amount, at, why);
     UPDATE billing.payment x SET amount_charged_back = x.amount_charged_back + charge_back_payment.amount WHERE x.account_id = p.account_id AND x.id = p.id;
     result := billing_internal.write_refund(p.account_id, 'chargeback', p.id, NULL, p.currency, amount, fee, at, provider, reference, reason, metadata);
+    PERFORM billing_internal.cover_reopened(p.account_id, freed.reopened, at);
     IF pass_on AND fee > 0 THEN
-        PERFORM billing_internal.write_claim(p.account_id, reopened,
+        PERFORM billing_internal.write_claim(p.account_id, freed.latest,
             jsonb_build_array(jsonb_build_object('kind', 'fee', 'description', 'Fee for a payment that came back', 'amount', fee)), at, why);
     END IF;
     RETURN result;

@@ -41,6 +41,9 @@ ALTER TABLE IF EXISTS billing.invoice_header ADD COLUMN IF NOT EXISTS claims_inv
     ADD CONSTRAINT invoice_header_claims_check CHECK (claims_invoice_id IS NULL OR kind = 'claim');
 ALTER TABLE IF EXISTS billing.credit_allocation ADD COLUMN IF NOT EXISTS allocation_no int NOT NULL DEFAULT 1,
     ADD COLUMN IF NOT EXISTS allocated_at timestamptz,
+    ADD COLUMN IF NOT EXISTS reason text,
+    DROP CONSTRAINT IF EXISTS credit_allocation_amount_check,
+    ADD CONSTRAINT credit_allocation_amount_check CHECK (amount <> 0),
     DROP CONSTRAINT IF EXISTS credit_allocation_key,
     ADD CONSTRAINT credit_allocation_key PRIMARY KEY (account_id, credit_note_id, invoice_id, allocation_no);
 DO $$ BEGIN

@@ -40,12 +40,13 @@ INSERT INTO thing SELECT 'invoice_id', max(id) FROM billing.invoice;
 -- What is owed, paid, collected and pursued; an invoice for each call that needs one in a state of its own.
 SELECT billing.create_account('Bob', entity => 'acme') AS b \gset
 INSERT INTO thing SELECT n || ' invoice_id', billing.record_external_invoice(CASE n WHEN 'agency' THEN :b ELSE :a END, n, '2026-01-01', 100, 'EUR', due_on => '2026-01-15')
-  FROM unnest('{deallocate_payment,allocate_payment,collect_invoice,claimed,credited,waiting,pursued,paused,promised,arranged,agency}'::text[]) n;
+  FROM unnest('{deallocate_payment,allocate_payment,deallocate_credit,collect_invoice,claimed,credited,waiting,pursued,paused,promised,arranged,agency}'::text[]) n;
 CREATE FUNCTION pg_temp.invoice(what text) RETURNS bigint LANGUAGE sql AS $$ SELECT id FROM thing WHERE name = what || ' invoice_id' $$;
 INSERT INTO thing SELECT 'payment_method_id', billing.add_payment_method(:a, 'card', provider => 'psp', token => 'tok');
 INSERT INTO thing SELECT 'payment_id', billing.record_payment(:a, 150, 'EUR', invoice_ids => ARRAY[pg_temp.invoice('deallocate_payment')], rules => '{named}', effective_at => '2026-01-10');
 INSERT INTO thing SELECT 'recurring_payment_method payment_id', billing.record_payment(:a, 100, 'EUR', method => 'ideal', invoice_ids => ARRAY[pg_temp.invoice('credited')], rules => '{named}', effective_at => '2026-01-10');
 INSERT INTO thing SELECT 'credit_note_id', billing.credit_invoice(pg_temp.invoice('credited'), effective_at => '2026-01-11');
+SELECT billing.allocate_credit(id, pg_temp.invoice('deallocate_credit'), 10, effective_at => '2026-01-11') FROM thing WHERE name = 'credit_note_id' \g /dev/null
 INSERT INTO thing SELECT 'collection_id', billing.collect_invoice(pg_temp.invoice('claimed'), effective_at => '2026-01-11');
 SELECT billing.claim_collections('worker', at => '2026-01-11') \g /dev/null
 INSERT INTO thing SELECT 'cancel_collection collection_id', billing.collect_invoice(pg_temp.invoice('waiting'), effective_at => '2026-01-11');

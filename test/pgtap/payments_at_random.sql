@@ -45,7 +45,7 @@ DECLARE
     owed CONSTANT bigint := pg_temp.pick(ARRAY(SELECT i.id FROM billing.invoice i WHERE i.account_id = l.account AND i.amount_due > 0 ORDER BY i.id), pg_temp.dice(seed, 3));
     part CONSTANT numeric := CASE WHEN pg_temp.dice(seed, 4) % 3 > 0 THEN cents END;
     act CONSTANT text := (ARRAY['bill', 'bill', 'usage', 'usage', 'outside', 'pay', 'pay', 'pay', 'named', 'exact', 'short', 'allocate',
-                                'deallocate', 'refund', 'chargeback', 'refund note', 'give up', 'credit'])[1 + pg_temp.dice(seed, 0) % 18];
+                                'deallocate', 'refund', 'chargeback', 'refund note', 'give up', 'credit', 'set off', 'take credit back'])[1 + pg_temp.dice(seed, 0) % 20];
     due numeric := (SELECT i.amount_due FROM billing.invoice i WHERE i.account_id = l.account AND i.id = document);
 BEGIN
     CASE act
@@ -64,6 +64,10 @@ BEGIN
     WHEN 'refund note' THEN PERFORM billing.refund_credit(i.id, amount => least(-i.amount_due, part), effective_at => at)
                                FROM billing.invoice i WHERE i.account_id = l.account AND i.kind = 'credit_note' AND i.amount_due < 0 ORDER BY i.id LIMIT 1;
     WHEN 'credit' THEN PERFORM billing.credit_invoice(document, amount => least(part, due + 20), effective_at => at);
+    WHEN 'set off' THEN PERFORM billing.allocate_credit(pg_temp.pick(ARRAY(SELECT i.id FROM billing.invoice i WHERE i.account_id = l.account AND i.kind = 'credit_note' AND i.amount_due < 0 ORDER BY i.id), pg_temp.dice(seed, 2)), owed, amount => part, effective_at => past);
+    WHEN 'take credit back' THEN PERFORM billing.deallocate_credit(c.credit_note_id, c.invoice_id, amount => least(part, c.amount), effective_at => past)
+                                    FROM (SELECT a.credit_note_id, a.invoice_id, sum(a.amount) AS amount FROM billing.credit_allocation a WHERE a.account_id = l.account
+                                           GROUP BY 1, 2 HAVING sum(a.amount) > 0 ORDER BY 1, 2 LIMIT 1) c;
     WHEN 'give up' THEN PERFORM billing.write_off_invoice(document, effective_at => at);
     END CASE;
     INSERT INTO pg_temp.done VALUES (l.n, l.way, step, act, 'done');
@@ -140,7 +144,7 @@ BEGIN
 END $$;
 SELECT is_empty('SELECT * FROM pg_temp.broken', 'after every step the rows add up');
 SELECT is((SELECT array_agg(DISTINCT act) FROM pg_temp.done WHERE outcome = 'done'),
-          ARRAY['allocate', 'bill', 'chargeback', 'credit', 'deallocate', 'exact', 'give up', 'named', 'outside', 'pay', 'refund', 'refund note', 'short', 'usage'], 'each kind of step was done');
+          ARRAY['allocate', 'bill', 'chargeback', 'credit', 'deallocate', 'exact', 'give up', 'named', 'outside', 'pay', 'refund', 'refund note', 'set off', 'short', 'take credit back', 'usage'], 'each kind of step was done');
 SELECT ok(ARRAY['tolerance', 'oldest', 'pro_rata', 'exact', 'named', 'by hand', 'refunded', 'charged back'] <@ array_agg(DISTINCT reason) AND (SELECT count(*) FROM billing.credit_allocation) > 0
           AND (SELECT count(*) FROM billing.write_off WHERE amount < 0) > 0 AND (SELECT count(*) FROM billing.refund WHERE credit_note_id IS NOT NULL) > 0, 'by every rule') FROM billing.payment_allocation;
 SELECT is_empty($$SELECT a.n, s.* FROM pg_temp.life a JOIN pg_temp.life t ON t.n = a.n AND t.way = 'together', LATERAL

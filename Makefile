@@ -106,7 +106,7 @@ $(SELF_CONTAINED):
 
 $(addprefix prepared-,$(SELF_CONTAINED)):
 	@exec env PG_CONFIG='$(PG_CONFIG)' ASSERTIONS='$(ASSERTIONS)' TELCO_CSV='$(abspath $(TELCO_CSV))' \
-		KINDS='$(KINDS)' ONLY='$(ONLY)' MAKE='$(MAKE)' \
+		KINDS='$(KINDS)' ONLY='$(ONLY)' JOBS='$(JOBS)' MAKE='$(MAKE)' \
 		sh $(HERE)/test/bin/sandbox.sh $(@:prepared-%=%)
 
 # Pages as HTML; no server is needed.
@@ -136,6 +136,7 @@ help:
 #:                            of test-long also: sanitizer valgrind coverage
 #:   FUZZ_SECONDS=60          of processor time for the fuzzer; test-long 1200
 #:   FUZZ_SEED=1              its random numbers; 0, and in test-long: others each time
+#:   JOBS=2                   so many pgTAP and TAP tests at a time; default: one for each processor
 #:   ONLY=word                only tests with this word in their names
 #:   TELCO_CSV=file           the real subscribers; default ../shared/data/telco.csv
 #:   BENCH_ACCOUNTS=20000     bench with fewer accounts than 200000; BENCH_ROWS, BENCH_PASSES likewise

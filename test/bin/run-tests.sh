@@ -94,39 +94,21 @@ tap_result() {
 	grep '^ok .*# skip' "$3" | sed 's/^ok [0-9]* */           /' || true
 }
 
-run_pgtap() {
-	for file in $(files test/pgtap/*.sql); do
-		name=$(basename "$file" .sql)
-		log=$WORK/pgtap_$name.log
-		status=0
-		{
-			createdb --template=template0 "pgtap_$name" &&
-				psql -Xq -v ON_ERROR_STOP=1 -d "pgtap_$name" -o /dev/null -c 'CREATE EXTENSION pgtap' \
-					-c 'CREATE EXTENSION billing' -c 'SELECT billing.setup()' &&
-				pg_prove --verbose --dbname "pgtap_$name" "$file"
-		} >"$log" 2>&1 || status=$?
-		tap_result pgtap "$name" "$log" "$status"
-		dropdb --if-exists --force "pgtap_$name" || true
+# usage: run_files KIND FILE...; as many at a time as there are processors, told in their order
+run_files() {
+	kind=$1
+	shift
+	[ $# != 0 ] || return 0
+	printf '%s\n' "$@" | xargs -P "${JOBS:-$(getconf _NPROCESSORS_ONLN)}" -n 1 sh test/bin/one-test.sh "$kind" &
+	runner=$!
+	for file in "$@"; do
+		name=$(basename "${file%.*}")
+		log=$WORK/${kind}_$name
+		while [ ! -f "$log.status" ] && kill -0 "$runner" 2>/dev/null; do sleep 0.1; done
+		tap_result "$kind" "$name" "$log.log" "$(cat "$log.status" 2>/dev/null || echo 1)"
+		[ ! -f "$log.more" ] || cat "$log.more"
 	done
-}
-
-run_tap() {
-	patterns='test/tap/*.pl'
-	[ "$target" != test-long ] || patterns="$patterns test/tap/long/*.pl"
-	for file in $(files $patterns); do
-		name=$(basename "$file" .pl)
-		log=$WORK/tap_$name.log
-		status=0
-		env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u PGCLIENTENCODING TESTDIR="$PWD" \
-			TESTDATADIR="$PWD/tmp_check" TESTLOGDIR="$PWD/tmp_check/log" \
-			PG_REGRESS="$(server_tests)/regress/pg_regress" \
-			prove --verbose -I "$(server_tests)/perl" -I test/tap "$file" >"$log" 2>&1 || status=$?
-		tap_result tap "$name" "$log" "$status"
-		if [ "$status" != 0 ] && [ -f "tmp_check/log/regress_log_$name" ]; then
-			tail -n 30 "tmp_check/log/regress_log_$name"
-		fi
-		rm -rf tmp_check
-	done
+	wait "$runner" || true
 }
 
 # usage: run_checks KIND; scripts that write as TAP has it
@@ -179,7 +161,7 @@ fi
 
 if wanted pgtap; then
 	if has_pgtap; then
-		run_pgtap
+		run_files pgtap $(files test/pgtap/*.sql)
 	else
 		skip pgtap 'pgTAP or pg_prove is missing (Debian: postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl)'
 	fi
@@ -187,7 +169,9 @@ fi
 
 if wanted tap; then
 	if has_tap; then
-		run_tap
+		patterns='test/tap/*.pl'
+		[ "$target" != test-long ] || patterns="$patterns test/tap/long/*.pl"
+		run_files tap $(files $patterns)
 	else
 		skip tap 'the Perl modules PostgreSQL::Test or IPC::Run are missing (Debian: postgresql-client-15 libipc-run-perl)'
 	fi

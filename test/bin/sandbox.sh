@@ -123,7 +123,7 @@ run_child() {
 	cd "$work/tree"
 	as_user env -i PATH="$PATH:/usr/sbin:/sbin" HOME="$work" TERM="${TERM:-dumb}" TMPDIR="$work/tmp" LC_ALL=C.UTF-8 \
 		WORK="$work" PG_CONFIG="$PG_CONFIG" MAKE="${MAKE:-make}" ASSERTIONS="${ASSERTIONS:-}" \
-		NODE_PATH="${NODE_PATH:-}" CLASSPATH="${CLASSPATH:-}" KINDS="${KINDS:-}" ONLY="${ONLY:-}" \
+		NODE_PATH="${NODE_PATH:-}" CLASSPATH="${CLASSPATH:-}" KINDS="${KINDS:-}" ONLY="${ONLY:-}" JOBS="${JOBS:-}" \
 		FUZZ_SECONDS="${FUZZ_SECONDS:-}" FUZZ_SEED="${FUZZ_SEED:-}" COVERAGE_GOAL="${COVERAGE_GOAL:-}" \
 		BENCH_ACCOUNTS="${BENCH_ACCOUNTS:-}" BENCH_PASSES="${BENCH_PASSES:-}" BENCH_ROWS="${BENCH_ROWS:-}" sh test/bin/inside.sh "$target" <&3 3<&- &
 	child=$!

@@ -12,7 +12,7 @@ use Exporter 'import';
 use File::Basename qw(dirname);
 use JSON::PP;
 
-our @EXPORT = qw(routines relations settings errors modules module_of title_of source_files slurp arguments);
+our @EXPORT = qw(routines relations settings errors event_types modules module_of title_of source_files slurp arguments);
 
 my $source = dirname(__FILE__) . '/../..';
 
@@ -93,6 +93,11 @@ sub settings
 sub errors
 {
 	return rows(q{SELECT code, name, meaning, action FROM billing.error_code ORDER BY code COLLATE "C"});
+}
+
+sub event_types
+{
+	return rows(q{SELECT type, meaning, ids, payload_keys FROM billing.event_type ORDER BY type COLLATE "C"});
 }
 
 # Modules in the order in which they may know each other.

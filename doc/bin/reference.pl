@@ -1,5 +1,5 @@
 # Writes the reference into a folder, from the catalog of a database with fresh books: calls and tables by
-# module, views, settings, errors, helpers and an index.  `make doc` runs it; a test compares.
+# module, views, settings, errors, events, helpers and an index.  `make doc` runs it; a test compares.
 #
 # usage: perl -I doc/bin doc/bin/reference.pl FOLDER
 
@@ -236,6 +236,16 @@ write_page('errors', 'Errors',
 			table([ 'SQLSTATE', 'name', 'what happened', 'what to do' ], map { [ "`$_->{code}`", "`$_->{name}`", $_->{meaning}, $_->{action} ] } @{ $errors{$_} }))
 	} sort keys %errors);
 
+# Events
+
+sub list_of { return join ', ', map { "`$_`" } @{ $_[0] } }
+
+write_page('events', 'Types of events',
+	'What happens is a row of [`billing.event`](tables-event.md#event), read with [`billing.read_events()`](calls-event.md#read_events); `billing.event_type` holds this table. '
+	  . 'Every event has `account_id`, `event_no` and `occurred_at`; the other ids may be filled as told here. Amounts in the payload are strings, instants are in UTC; '
+	  . 'a key that has no value is null or left out. `billing.check()` finds events that carry anything else.',
+	table([ 'type', 'when', 'ids', 'keys of the payload' ], map { [ "`$_->{type}`", $_->{meaning}, list_of($_->{ids}), list_of($_->{payload_keys}) ] } event_types()));
+
 # Helpers
 
 write_page('helpers', 'Helpers in billing_internal',
@@ -262,7 +272,8 @@ write_page('README', 'Reference',
 	  . 'Superusers and the owner of the books have all of them. Tables and views are read with the kind reader.',
 	'## Pages',
 	table([ 'page', 'holds' ], [ '[views](views.md)', 'views for people and reporting tools' ], [ '[settings](settings.md)', 'settings of the server' ],
-		[ '[errors](errors.md)', 'SQLSTATEs of class LB' ], [ '[helpers](helpers.md)', 'functions behind the calls' ]),
+		[ '[errors](errors.md)', 'SQLSTATEs of class LB' ],
+		[ '[events](events.md)', 'types of events, and what they carry' ], [ '[helpers](helpers.md)', 'functions behind the calls' ]),
 	'## Calls by module', links('calls', 'calls'), '## Tables by module', links('tables', 'tables'),
 	'## All names',
 	table([ 'name', 'kind', 'right', 'what it is' ], map { [ "[$_->[0]]($_->[2])", $_->[1], $_->[4], $_->[3] ] } sort { $a->[0] cmp $b->[0] || $a->[1] cmp $b->[1] } @index));

@@ -28,7 +28,7 @@ BEGIN
          CROSS JOIN LATERAL (SELECT max(x.change_no) AS last_no FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id) l
         RETURNING *)
     SELECT array_agg(l.account_id) AS accounts, array_agg(c.invoice_id) AS invoices, array_agg(l.case_id) AS cases,
-           array_agg(jsonb_strip_nulls(jsonb_build_object('from', l.from_state, 'to', l.to_state, 'round', l.round, 'reason', l.reason, 'until', l.until))) AS payloads
+           array_agg(jsonb_strip_nulls(jsonb_build_object('from', l.from_state, 'to', l.to_state, 'round', l.round, 'reason', l.reason, 'until', billing_internal.payload_instant(l.until)))) AS payloads
       INTO told FROM logged l JOIN billing.dunning_case c ON c.account_id = l.account_id AND c.id = l.case_id AND c.account_id = ANY (account_ids);
     PERFORM billing_internal.emit_all(told.accounts, 'dunning.case_changed', at, told.invoices, told.cases, told.payloads);
 END $$;

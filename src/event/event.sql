@@ -3,42 +3,42 @@
 -- "states" of a subscription are [{"from", "state"}, ...], those to come included: the first is the one in
 -- force when the first difference begins, and all that was known from its instant on is replaced.
 
-CREATE FUNCTION billing_internal.event_types(OUT type text, OUT meaning text) RETURNS SETOF record
+CREATE FUNCTION billing_internal.event_types(OUT type text, OUT meaning text, OUT ids text[], OUT payload_keys text[]) RETURNS SETOF record
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    VALUES ('account.created', 'an account was opened; payload: entity, external_id'),
-           ('account.changed', 'a row of table account was changed, or a discount of the whole account entered or ended; payload: columns, or verb and discount_id'),
-           ('subscription.created', 'a subscription was made, to start at occurred_at; payload: plan, external_id, states'),
-           ('subscription.changed', 'a verb changed a subscription from occurred_at on; payload: verb, change_id, states where they changed'),
-           ('subscription.change_withdrawn', 'a change that had not taken effect was withdrawn; payload: verb, change_id, states where they changed'),
-           ('invoice.finalized', 'an invoice was finished; payload: number, currency, total, due_on'),
-           ('credit_note.issued', 'a credit note was issued; payload: number, currency, total'),
-           ('claim.issued', 'a claim of interest or fees was issued; payload: number, currency, total'),
-           ('invoice.voided', 'an invoice was voided; payload: credit_note_id, rebill'),
-           ('invoice.paid', 'nothing of an invoice is open any more'),
-           ('invoice.reopened', 'a paid invoice is open again; payload: amount_due, reason'),
-           ('invoice.written_off', 'an invoice was given up; payload: currency, amount, reason'),
-           ('payment.received', 'a payment was recorded; payload: currency, amount, provider, reference'),
-           ('payment.refunded', 'money was given back; payload: refund_id, currency, amount'),
-           ('payment.charged_back', 'the payer''s bank took a payment back; payload: refund_id, currency, amount, fee'),
-           ('payment_method.added', 'an account got a payment method; payload: payment_method_id, type'),
-           ('payment_method.changed', 'a payment method got another status, or became that of a subscription; payload: payment_method_id, status'),
-           ('collection.requested', 'an invoice is to be collected; payload: collection_id, currency, amount'),
-           ('collection.declined', 'an attempt to collect failed; payload: collection_id, attempt_no, code, class, next_attempt_at'),
-           ('collection.succeeded', 'an invoice was collected; payload: collection_id'),
-           ('collection.failed', 'an invoice is not collected any more; payload: collection_id, failure'),
-           ('collection.canceled', 'a collection was canceled by a person, or because its invoice is not open any more; payload: collection_id, failure'),
-           ('dunning.case_changed', 'a dunning case went to another state; payload: from, to, round, reason, until'),
-           ('dunning.step_done', 'a step of a dunning case was done; payload: round, step_no, done'),
-           ('dunning.step_event', 'a step whose action is event; payload: round, step_no, scheme'),
-           ('dunning.service_suspended', 'a step asks to suspend the service; payload: round, step_no'),
-           ('promise.made', 'a promise to pay was recorded; payload: promise_id, currency, amount, promised_on'),
-           ('promise.ended', 'a promise was kept, broken or canceled; payload: promise_id, state'),
-           ('arrangement.made', 'payment in parts was agreed; payload: arrangement_id, currency, total'),
-           ('arrangement.ended', 'an arrangement was completed, broken or terminated; payload: arrangement_id, state'),
-           ('agency.changed', 'a transfer to an agency got another state; payload: transfer_id, agency, state'),
-           ('notification.created', 'a message to the customer was written; payload: notification_id, code, channel')
+    VALUES ('account.created', 'an account was opened', '{}'::text[], '{entity,external_id}'::text[]),
+           ('account.changed', 'a row of table account was changed, or a discount of the whole account entered or ended', '{}', '{columns,verb,discount_id}'),
+           ('subscription.created', 'a subscription was made, to start at occurred_at', '{subscription_id}', '{plan,external_id,states}'),
+           ('subscription.changed', 'a verb changed a subscription from occurred_at on; states where they changed', '{subscription_id}', '{verb,change_id,states}'),
+           ('subscription.change_withdrawn', 'a change that had not taken effect was withdrawn; states where they changed', '{subscription_id}', '{verb,change_id,states}'),
+           ('invoice.finalized', 'an invoice was finished, or one made outside was entered', '{subscription_id,invoice_id}', '{number,currency,total,due_on,external}'),
+           ('credit_note.issued', 'a credit note was issued', '{invoice_id}', '{number,currency,total}'),
+           ('claim.issued', 'a claim of interest, fees or costs was issued', '{invoice_id}', '{number,currency,total,due_on}'),
+           ('invoice.voided', 'an invoice was voided', '{invoice_id}', '{credit_note_id,rebill}'),
+           ('invoice.paid', 'nothing of an invoice is open any more', '{invoice_id}', '{}'),
+           ('invoice.reopened', 'a paid invoice is open again', '{invoice_id}', '{amount_due,reason}'),
+           ('invoice.written_off', 'an invoice was given up', '{invoice_id}', '{currency,amount,reason}'),
+           ('payment.received', 'a payment was recorded', '{payment_id}', '{currency,amount,provider,reference}'),
+           ('payment.refunded', 'money was given back, of a payment or for a credit note', '{invoice_id,payment_id}', '{refund_id,currency,amount}'),
+           ('payment.charged_back', 'the payer''s bank took a payment back', '{payment_id}', '{refund_id,currency,amount,fee}'),
+           ('payment_method.added', 'an account got a payment method', '{}', '{payment_method_id,type}'),
+           ('payment_method.changed', 'a payment method got another status, or became that of a subscription', '{subscription_id}', '{payment_method_id,status}'),
+           ('collection.requested', 'an invoice is to be collected', '{invoice_id}', '{collection_id,currency,amount}'),
+           ('collection.declined', 'an attempt to collect failed', '{invoice_id}', '{collection_id,attempt_no,code,class,next_attempt_at}'),
+           ('collection.succeeded', 'an invoice was collected', '{invoice_id,payment_id}', '{collection_id}'),
+           ('collection.failed', 'an invoice is not collected any more', '{invoice_id}', '{collection_id,failure}'),
+           ('collection.canceled', 'a collection was canceled by a person, or because its invoice is not open any more', '{invoice_id}', '{collection_id,failure}'),
+           ('dunning.case_changed', 'a dunning case went to another state', '{invoice_id,case_id}', '{from,to,round,reason,until}'),
+           ('dunning.step_done', 'a step of a dunning case was done', '{invoice_id,case_id}', '{round,step_no,done}'),
+           ('dunning.step_event', 'a step whose action is event', '{invoice_id,case_id}', '{round,step_no,scheme}'),
+           ('dunning.service_suspended', 'a step asks to suspend the service', '{invoice_id,case_id}', '{round,step_no}'),
+           ('promise.made', 'a promise to pay was recorded', '{invoice_id,case_id}', '{promise_id,currency,amount,promised_on}'),
+           ('promise.ended', 'a promise was kept, broken or canceled', '{invoice_id,case_id}', '{promise_id,state}'),
+           ('arrangement.made', 'payment in parts was agreed', '{}', '{arrangement_id,currency,total}'),
+           ('arrangement.ended', 'an arrangement was completed, broken or terminated', '{}', '{arrangement_id,state}'),
+           ('agency.changed', 'a transfer to an agency got another state', '{case_id}', '{transfer_id,agency,state}'),
+           ('notification.created', 'a message to the customer was written', '{invoice_id,payment_id,case_id}', '{notification_id,code,channel}')
 $$;
-COMMENT ON FUNCTION billing_internal.event_types() IS 'the kinds of events that this version writes';
+COMMENT ON FUNCTION billing_internal.event_types() IS 'the kinds of events that this version writes, and what they carry';
 
 CREATE FUNCTION billing_internal.event_adoption() RETURNS int
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_event_adoption';
@@ -85,11 +85,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.account_changed() IS 'writes an event for every change of an account';
 
--- Instants in UTC, whatever the session's zone.
+-- In UTC, whatever the session's zone.
+CREATE FUNCTION billing_internal.payload_instant(at timestamptz) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$ SELECT (to_jsonb($1 AT TIME ZONE 'UTC') #>> '{}') || 'Z' $$;
+COMMENT ON FUNCTION billing_internal.payload_instant(timestamptz) IS 'an instant as events tell it';
+
 CREATE FUNCTION billing_internal.states_payload(instants timestamptz[], states text[]) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN (SELECT jsonb_agg(jsonb_build_object('from', (to_jsonb(u.at AT TIME ZONE 'UTC') #>> '{}') || 'Z', 'state', u.state))
+    RETURN (SELECT jsonb_agg(jsonb_build_object('from', billing_internal.payload_instant(u.at), 'state', u.state))
               FROM unnest(instants, states) u (at, state));
 END $$;
 COMMENT ON FUNCTION billing_internal.states_payload(timestamptz[], text[]) IS 'states of a subscription as events tell them';

@@ -1,10 +1,12 @@
 CREATE TABLE IF NOT EXISTS billing.event_type ( -- kinds of events
     type text NOT NULL CONSTRAINT event_type_key PRIMARY KEY CONSTRAINT event_type_type_check CHECK (type ~ '^[a-z_]+[.][a-z_]+$'), -- object and what happened to it
-    meaning text NOT NULL, -- when it is written, and what its payload holds
+    meaning text NOT NULL, -- when it is written
+    ids text[] NOT NULL, -- columns of event that it may fill, besides account_id
+    payload_keys text[] NOT NULL, -- keys that its payload may have; what has no value is null or left out
     kept boolean NOT NULL DEFAULT true -- whether it is written at all: billing.keep_events()
 );
-INSERT INTO billing.event_type (type, meaning) SELECT * FROM billing_internal.event_types()
-    ON CONFLICT (type) DO UPDATE SET meaning = excluded.meaning;
+INSERT INTO billing.event_type (type, meaning, ids, payload_keys) SELECT * FROM billing_internal.event_types()
+    ON CONFLICT (type) DO UPDATE SET meaning = excluded.meaning, ids = excluded.ids, payload_keys = excluded.payload_keys;
 
 CREATE TABLE IF NOT EXISTS billing.event ( -- what happened, for consumers, in an order that never skips
     account_id bigint NOT NULL, -- account
@@ -18,7 +20,7 @@ CREATE TABLE IF NOT EXISTS billing.event ( -- what happened, for consumers, in a
     invoice_id bigint, -- document
     payment_id bigint, -- payment
     case_id bigint, -- dunning case
-    payload jsonb NOT NULL DEFAULT '{}', -- more about it
+    payload jsonb NOT NULL DEFAULT '{}', -- more about it, with keys as in event_type
     CONSTRAINT event_key PRIMARY KEY (account_id, adoption_number, xid, event_no)
 );
 CREATE INDEX IF NOT EXISTS event_order_idx ON billing.event (adoption_number, xid, account_id, event_no);

@@ -70,7 +70,7 @@ BEGIN
     UPDATE billing.collection x SET status = CASE WHEN next_at IS NULL THEN x.status ELSE 'waiting' END, next_attempt_at = next_at, lease_until = NULL, claimed_by = NULL
      WHERE x.account_id = c.account_id AND x.id = c.id;
     PERFORM billing_internal.emit(account_id, 'collection.declined', at, invoice_id => c.invoice_id, payload => jsonb_strip_nulls(jsonb_build_object(
-        'collection_id', c.id, 'attempt_no', c.attempts, 'code', code, 'class', class, 'next_attempt_at', (to_jsonb(next_at AT TIME ZONE 'UTC') #>> '{}') || 'Z')));
+        'collection_id', c.id, 'attempt_no', c.attempts, 'code', code, 'class', class, 'next_attempt_at', billing_internal.payload_instant(next_at))));
     IF class = 'dead' THEN
         PERFORM billing_internal.move_method(m.account_id, m.id, 'dead', at)
            FROM billing.payment_method m

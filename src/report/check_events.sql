@@ -1,5 +1,5 @@
 -- Events: an account's numbers follow one another up to its counter, but for the first, which may be pruned; and
--- nothing is under an adoption that has not come.
+-- nothing is under an adoption that has not come.  An event carries no more than its type says.
 CREATE FUNCTION billing_internal.check_events(OUT finding text, OUT relation text, OUT account_id bigint, OUT id bigint, OUT detail text)
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'wrong event numbers', 'event', e.account_id, NULL::bigint,
@@ -9,9 +9,11 @@ CREATE FUNCTION billing_internal.check_events(OUT finding text, OUT relation tex
       LEFT JOIN billing.account_state s ON s.account_id = e.account_id
      WHERE e.events <> e.last - e.first + 1 OR e.numbers <> e.events OR e.last IS DISTINCT FROM s.event_no
     UNION ALL
-    SELECT 'wrong event', 'event', e.account_id, NULL, format('number %s: type %s, adoption number %s', e.event_no, e.type, e.adoption_number)
-      FROM billing.event e
-     WHERE NOT EXISTS (SELECT FROM billing.event_type t WHERE t.type = e.type)
+    SELECT 'wrong event', 'event', e.account_id, NULL, format('number %s: type %s, adoption number %s, payload %s', e.event_no, e.type, e.adoption_number, e.payload)
+      FROM billing.event e LEFT JOIN billing.event_type t ON t.type = e.type
+     WHERE t.type IS NULL OR e.payload - t.payload_keys <> '{}'
+        OR NOT array_remove(ARRAY[CASE WHEN e.subscription_id IS NOT NULL THEN 'subscription_id' END, CASE WHEN e.invoice_id IS NOT NULL THEN 'invoice_id' END,
+                                  CASE WHEN e.payment_id IS NOT NULL THEN 'payment_id' END, CASE WHEN e.case_id IS NOT NULL THEN 'case_id' END], NULL) <@ t.ids
         OR e.adoption_number > (SELECT b.event_adoption_number FROM billing.book b)
     UNION ALL
     SELECT 'consumer ahead of the events', 'event_consumer', NULL, NULL, format('consumer %s', c.name)

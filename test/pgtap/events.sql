@@ -35,7 +35,7 @@ CREATE FUNCTION pg_temp.payload(account bigint, no bigint) RETURNS jsonb LANGUAG
 
 -- --- What writes events --------------------------------------------------------------------------------
 
-SELECT set_eq('SELECT type, meaning FROM billing.event_type', 'SELECT * FROM billing_internal.event_types()', 'the table of types is the engine''s list');
+SELECT set_eq('SELECT type, meaning, ids, payload_keys FROM billing.event_type', 'SELECT * FROM billing_internal.event_types()', 'the table of types is the engine''s list');
 SELECT ok((SELECT bool_and(kept) FROM billing.event_type), 'all are kept unless somebody says otherwise');
 
 SELECT billing.create_event_consumer('all', from_start => true) \g /dev/null
@@ -350,6 +350,8 @@ SELECT is(pg_temp.found(format(damage, :gus)), finding || coalesce(' ' || CASE W
                ('a counter too high', 'UPDATE billing.account_state SET event_no = event_no + 1 WHERE account_id = %1$s', 'wrong event numbers', true),
                ('a counter too low', 'UPDATE billing.account_state SET event_no = 0 WHERE account_id = %1$s', 'wrong event numbers', true),
                ('a type that there is not', 'UPDATE billing.event SET type = ''invoice.lost'' WHERE account_id = %1$s', 'wrong event', true),
+               ('a key that its type has not', 'UPDATE billing.event SET payload = payload || ''{"colour": "red"}'' WHERE account_id = %1$s', 'wrong event', true),
+               ('an id that its type has not', 'UPDATE billing.event SET case_id = 1 WHERE account_id = %1$s', 'wrong event', true),
                ('an adoption to come', 'UPDATE billing.event SET adoption_number = 2 WHERE account_id = %1$s', 'wrong event', true),
                ('a consumer ahead', 'UPDATE billing.event_consumer SET (last_adoption_number, last_xid) = (1, ''1000000000000'')', 'consumer ahead of the events', false)) d (what, damage, finding, of_account);
 

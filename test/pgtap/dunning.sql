@@ -153,11 +153,11 @@ SELECT is((SELECT string_agg(amount_due::text, ' ' ORDER BY step_no) FROM billin
 SELECT billing.record_payment(:i >> 24, 1070, 'EUR', effective_at => '2025-02-06') \g /dev/null
 SELECT is((SELECT array_agg(state) FROM billing.dunning_case WHERE account_id = :i >> 24), '{succeeded}', 'which succeeds when all is paid');
 SELECT pg_temp.owed('days') AS i \gset
-SELECT pg_temp.dun(:i, '2025-02-01') \g /dev/null
+SELECT pg_temp.dun(:i, '2025-03-02') \g /dev/null
 SET LOCAL TimeZone = 'Asia/Tokyo';
-SELECT billing.pause_case((pg_temp.case_of(:i)).id, 'dispute', until => '2025-02-10 00:00+00', effective_at => '2025-02-02 00:00+00') \g /dev/null
+SELECT billing.pause_case((pg_temp.case_of(:i)).id, 'dispute', until => '2025-03-10 00:00+00', effective_at => '2025-03-03 00:00+00') \g /dev/null
 SET LOCAL TimeZone = 'UTC';
-SELECT is((SELECT payload->>'until' FROM billing.event WHERE account_id = :i >> 24 AND payload->>'to' = 'paused'), '2025-02-10T00:00:00Z', 'events tell in UTC how long a case waits');
+SELECT is((SELECT payload->>'until' FROM billing.event WHERE account_id = :i >> 24 AND payload->>'to' = 'paused'), '2025-03-10T00:00:00Z', 'events tell in UTC how long a case waits');
 SELECT throws_ok($$SELECT billing_internal.change_case(account_id, id, 'running', now(), NULL) FROM billing.dunning_case WHERE state = 'succeeded'$$, 'LB506', NULL, 'no state follows that may not');
 SELECT is_empty($$SELECT * FROM billing.check()$$, 'the books are sound');
 SELECT * FROM finish();

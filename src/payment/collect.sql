@@ -146,7 +146,7 @@ CREATE FUNCTION billing.claim_collections(worker text, max int DEFAULT 1, lease 
     OUT mandate_scheme text, OUT sequence text, OUT attempt_key text, OUT lease_until timestamptz)
     RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
 COMMENT ON FUNCTION billing.claim_collections(text, int, interval, timestamptz, text) IS
-    'gives a worker the next collections to carry out, at most so many, each to nobody else until its lease ends; attempt_key tells the provider when one is repeated; tell the outcome with billing.settle_collection()';
+    'gives a worker the next collections to carry out, at most so many, each to nobody else until its lease ends; attempt_key stays the same after an attempt that was lost, so that a provider who had it does not collect twice; tell the outcome with billing.settle_collection()';
 CREATE FUNCTION billing_internal.claim_collections(worker text, max int, lease interval, at timestamptz, entity text,
     OUT collection_id bigint, OUT account_id bigint, OUT invoice_id bigint, OUT number text, OUT attempt_no int, OUT currency text, OUT amount numeric,
     OUT payment_method_id bigint, OUT type text, OUT provider text, OUT token text, OUT iban text, OUT mandate_reference text, OUT mandate_signed_on date,
@@ -167,7 +167,9 @@ BEGIN
         CONTINUE WHEN NOT billing_internal.claim_collection(c.account_id, c.id, worker, lease, at);
         RETURN QUERY
         SELECT k.id, k.account_id, k.invoice_id, i.number, k.attempts, k.currency, k.amount, k.payment_method_id, m.type, m.provider, m.token, m.iban,
-               d.reference, d.signed_on, d.scheme, d.sequence, k.id || '-' || k.attempts, k.lease_until
+               d.reference, d.signed_on, d.scheme, d.sequence,
+               concat_ws('-', k.id, (SELECT 1 + count(*) FROM billing.collection_attempt t WHERE t.account_id = k.account_id AND t.collection_id = k.id AND t.outcome <> 'lost')),
+               k.lease_until
           FROM billing.collection k
           JOIN billing.invoice i ON i.account_id = k.account_id AND i.id = k.invoice_id
           JOIN billing.payment_method m ON m.account_id = k.account_id AND m.id = k.payment_method_id
@@ -202,8 +204,8 @@ BEGIN
     UPDATE billing.collection x
        SET status = 'claimed', amount = due, attempts = c.attempts + 1, first_attempt_at = coalesce(c.first_attempt_at, at), claimed_by = worker, lease_until = at + lease
      WHERE x.account_id = c.account_id AND x.id = c.id;
-    INSERT INTO billing.collection_attempt (account_id, collection_id, attempt_no, payment_method_id, claimed_at)
-    VALUES (c.account_id, c.id, c.attempts + 1, c.payment_method_id, at);
+    INSERT INTO billing.collection_attempt (account_id, collection_id, attempt_no, payment_method_id, currency, amount, claimed_at)
+    VALUES (c.account_id, c.id, c.attempts + 1, c.payment_method_id, c.currency, due, at);
     RETURN true;
 END $$;
 COMMENT ON FUNCTION billing_internal.claim_collection(bigint, bigint, text, interval, timestamptz) IS 'gives a collection of the locked account to a worker; false: not now';

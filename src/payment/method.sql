@@ -48,7 +48,8 @@ DECLARE
 BEGIN
     IF num_nulls(reference, signed_on) = 2 AND scheme IS NULL THEN RETURN; END IF;
     PERFORM billing_internal.check_not_empty(reference, 'mandate_reference'), billing_internal.check_one_of(scheme, 'mandate scheme', 'core', 'b2b');
-    IF num_nulls(reference, signed_on) > 0 OR NOT isfinite(signed_on) THEN
+    PERFORM billing_internal.check_instant(signed_on::timestamp AT TIME ZONE 'UTC', 'mandate_signed_on') WHERE signed_on IS NOT NULL;
+    IF num_nulls(reference, signed_on) > 0 THEN
         PERFORM billing_internal.fail('invalid_argument', 'a mandate needs mandate_reference and mandate_signed_on');
     ELSIF (SELECT m.type NOT IN ('direct_debit', 'digital_mandate') FROM billing.payment_method m WHERE m.account_id = write_mandate.account_id AND m.id = payment_method_id) THEN
         PERFORM billing_internal.fail('invalid_argument', 'only direct debits have a mandate');

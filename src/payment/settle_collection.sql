@@ -28,7 +28,7 @@ COMMENT ON FUNCTION billing_internal.use_mandate(bigint, bigint, timestamptz) IS
 
 -- Money came in: a payment, set against the invoice first.  It is recorded also where the invoice was paid or voided
 -- meanwhile: then it is for other invoices, or customer credit.
-CREATE FUNCTION billing_internal.collection_succeeded(account_id bigint, collection_id bigint, reference text, at timestamptz) RETURNS void
+CREATE FUNCTION billing_internal.collection_succeeded(account_id bigint, collection_id bigint, attempt_no int, reference text, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c record;
@@ -36,20 +36,30 @@ DECLARE
 BEGIN
     UPDATE billing.collection x SET status = 'succeeded', settled_at = at, next_attempt_at = NULL, lease_until = NULL, failure = NULL
      WHERE x.account_id = collection_succeeded.account_id AND x.id = collection_id;
-    SELECT x.invoice_id, x.amount, x.currency, t.payment_method_id, m.type, m.provider, h.status IN ('open', 'paid', 'uncollectible') AS payable INTO c
+    SELECT x.invoice_id, x.payment_id, t.amount, t.currency, t.payment_method_id, m.type, m.provider, h.status IN ('open', 'paid', 'uncollectible') AS payable,
+           array_prepend('named', array_remove(e.allocation_rules, 'named')) AS rules INTO c
       FROM billing.collection x
-      JOIN billing.collection_attempt t ON t.account_id = x.account_id AND t.collection_id = x.id AND t.attempt_no = x.attempts
+      JOIN billing.collection_attempt t ON t.account_id = x.account_id AND t.collection_id = x.id AND t.attempt_no = collection_succeeded.attempt_no
       JOIN billing.payment_method m ON m.account_id = t.account_id AND m.id = t.payment_method_id
       JOIN billing.invoice_header h ON h.account_id = x.account_id AND h.id = x.invoice_id
+      JOIN billing.entity e ON e.code = h.entity
      WHERE x.account_id = collection_succeeded.account_id AND x.id = collection_succeeded.collection_id;
+    -- Another worker may have this collection: whatever it is told, the provider collected once by the attempt_key.
+    UPDATE billing.collection_attempt t SET outcome = 'lost', settled_at = at
+     WHERE t.account_id = collection_succeeded.account_id AND t.collection_id = collection_succeeded.collection_id
+       AND (t.outcome IS NULL OR t.outcome = 'submitted');
     PERFORM billing_internal.use_mandate(account_id, c.payment_method_id, at);
     payment := billing_internal.record_payment(account_id, c.amount, c.currency, c.type, c.payment_method_id, c.provider, reference,
-        CASE WHEN c.payable THEN ARRAY[c.invoice_id] END, '{named,oldest}', NULL, at, jsonb_build_object('collection_id', collection_id), NULL);
-    UPDATE billing.collection x SET payment_id = payment WHERE x.account_id = collection_succeeded.account_id AND x.id = collection_id;
-    PERFORM billing_internal.emit(account_id, 'collection.succeeded', at, invoice_id => c.invoice_id, payment_id => payment,
-                                  payload => jsonb_build_object('collection_id', collection_id));
+        CASE WHEN c.payable THEN ARRAY[c.invoice_id] END, c.rules, NULL, at, jsonb_build_object('collection_id', collection_id), NULL);
+    IF payment IS DISTINCT FROM c.payment_id THEN
+        UPDATE billing.collection x SET payment_id = payment, amount = c.amount
+         WHERE x.account_id = collection_succeeded.account_id AND x.id = collection_id AND x.payment_id IS NULL;
+        PERFORM billing_internal.emit(account_id, 'collection.succeeded', at, invoice_id => c.invoice_id, payment_id => payment,
+                                      payload => jsonb_build_object('collection_id', collection_id));
+    END IF;
 END $$;
-COMMENT ON FUNCTION billing_internal.collection_succeeded(bigint, bigint, text, timestamptz) IS 'records the payment of a collection that came in';
+COMMENT ON FUNCTION billing_internal.collection_succeeded(bigint, bigint, int, text, timestamptz) IS
+    'records the payment of an attempt that came in; where another one came in before, and by the same reference, it is that one';
 
 CREATE FUNCTION billing_internal.collection_declined(account_id bigint, collection_id bigint, code text, class text, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -76,7 +86,7 @@ BEGIN
            FROM billing.payment_method m
           WHERE m.account_id = c.account_id AND m.id = c.payment_method_id AND m.status IN ('pending', 'active', 'expired');
     END IF;
-    IF ended IS NOT NULL AND c.status <> 'canceled' THEN
+    IF ended IS NOT NULL AND c.status NOT IN ('canceled', 'failed') THEN
         PERFORM billing_internal.end_collection(account_id, collection_id, 'canceled', ended, at);
     ELSIF ended IS NULL AND next_at IS NULL THEN
         PERFORM billing_internal.end_collection(account_id, collection_id, 'failed',
@@ -86,12 +96,12 @@ END $$;
 COMMENT ON FUNCTION billing_internal.collection_declined(bigint, bigint, text, text, timestamptz) IS
     'tries a declined collection again by its policy, or ends it: another method is needed, or it was refused';
 
-CREATE FUNCTION billing.settle_collection(collection_id bigint, outcome text, code text DEFAULT NULL, reference text DEFAULT NULL,
+CREATE FUNCTION billing.settle_collection(collection_id bigint, outcome text, code text DEFAULT NULL, reference text DEFAULT NULL, attempt_no int DEFAULT NULL,
     effective_at timestamptz DEFAULT NULL, idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
-COMMENT ON FUNCTION billing.settle_collection(bigint, text, text, text, timestamptz, text) IS
-    'tells the outcome of a collection''s last attempt: succeeded (records the payment, with the provider''s reference), declined (with the provider''s code: tried again, another method asked for, or stopped) or submitted (the provider decides later: then succeeded or declined); repeating it does nothing; returns its id';
-CREATE FUNCTION billing_internal.settle_collection(collection_id bigint, outcome text, code text, reference text, effective_at timestamptz, idempotency_key text)
+COMMENT ON FUNCTION billing.settle_collection(bigint, text, text, text, int, timestamptz, text) IS
+    'tells the outcome of an attempt of a collection, by default the last: succeeded (records the payment, with the provider''s reference), declined (with the provider''s code: tried again, another method asked for, or stopped) or submitted (the provider decides later: then succeeded or declined); repeating it does nothing; returns its id';
+CREATE FUNCTION billing_internal.settle_collection(collection_id bigint, outcome text, code text, reference text, attempt_no int, effective_at timestamptz, idempotency_key text)
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     at CONSTANT timestamptz := coalesce(effective_at, now());
@@ -102,13 +112,16 @@ BEGIN
     PERFORM billing_internal.check_billable(at), billing_internal.check_one_of(outcome, 'outcome', 'succeeded', 'declined', 'submitted'),
             billing_internal.check_not_empty(reference, 'reference'), billing_internal.lock_collection(collection_id);
     SELECT * INTO c FROM billing.collection x WHERE x.account_id = settle_collection.collection_id >> 24 AND x.id = settle_collection.collection_id;
-    SELECT * INTO t FROM billing.collection_attempt x WHERE x.account_id = c.account_id AND x.collection_id = c.id AND x.attempt_no = c.attempts;
-    IF t.outcome = outcome AND t.code IS NOT DISTINCT FROM settle_collection.code AND (t.reference IS NOT DISTINCT FROM settle_collection.reference OR settle_collection.reference IS NULL) THEN
+    SELECT * INTO t FROM billing.collection_attempt x
+     WHERE x.account_id = c.account_id AND x.collection_id = c.id AND x.attempt_no = coalesce(settle_collection.attempt_no, c.attempts);
+    IF t.outcome = outcome AND t.code IS NOT DISTINCT FROM settle_collection.code AND (t.reference IS NOT DISTINCT FROM settle_collection.reference OR settle_collection.reference IS NULL)
+       -- Another worker repeats what was lost, by the same attempt_key, and is told the same.
+       OR t.outcome = 'lost' AND outcome <> 'succeeded' AND (t.attempt_no < c.attempts OR c.status = 'succeeded') THEN
         RETURN c.id;
-    ELSIF t.attempt_no IS NULL OR coalesce(t.outcome, 'submitted') <> 'submitted' AND (t.outcome, outcome) <> ('lost', 'succeeded') OR t.outcome = outcome THEN
+    ELSIF t.attempt_no IS NULL OR coalesce(t.outcome, 'lost') NOT IN ('submitted', 'lost') OR t.outcome = outcome OR c.status = 'succeeded' AND reference IS NULL THEN
         PERFORM billing_internal.fail('not_claimed', format('collection %s is %s and was not settled as %s', c.id, c.status, outcome),
             CASE WHEN t.outcome IS NOT NULL THEN format('Attempt %s was %s.', t.attempt_no, t.outcome) END,
-            CASE WHEN t.outcome = 'succeeded' THEN 'Record money that came a second time with billing.record_payment(), and money that came back with billing.charge_back_payment().' END);
+            CASE WHEN outcome = 'succeeded' OR t.outcome = 'succeeded' THEN 'Record money that came a second time with billing.record_payment(), and money that came back with billing.charge_back_payment().' END);
     END IF;
     IF outcome = 'declined' THEN
         new_class := billing_internal.decline_class((SELECT m.provider FROM billing.payment_method m WHERE m.account_id = c.account_id AND m.id = t.payment_method_id), code);
@@ -117,7 +130,7 @@ BEGIN
        SET outcome = settle_collection.outcome, code = settle_collection.code, class = new_class, reference = coalesce(settle_collection.reference, x.reference), settled_at = at
      WHERE x.account_id = c.account_id AND x.collection_id = c.id AND x.attempt_no = t.attempt_no;
     IF outcome = 'succeeded' THEN
-        PERFORM billing_internal.collection_succeeded(c.account_id, c.id, coalesce(reference, t.reference), at);
+        PERFORM billing_internal.collection_succeeded(c.account_id, c.id, t.attempt_no, coalesce(reference, t.reference), at);
     ELSIF outcome = 'declined' THEN
         PERFORM billing_internal.collection_declined(c.account_id, c.id, code, new_class, at);
     ELSE
@@ -125,11 +138,13 @@ BEGIN
         -- Also where it was canceled meanwhile: the provider has it.
         PERFORM billing_internal.end_collection(x.account_id, x.id, 'canceled', format('collection %s is under way', c.id), at)
            FROM billing.collection x WHERE x.account_id = c.account_id AND x.invoice_id = c.invoice_id AND x.id <> c.id AND x.status IN ('waiting', 'claimed');
-        UPDATE billing.collection x SET status = 'submitted', next_attempt_at = NULL, lease_until = NULL, settled_at = NULL WHERE x.account_id = c.account_id AND x.id = c.id;
+        UPDATE billing.collection x SET status = 'submitted', next_attempt_at = NULL, lease_until = NULL, settled_at = NULL
+         WHERE x.account_id = c.account_id AND x.id = c.id AND NOT EXISTS (
+               SELECT FROM billing.collection o WHERE o.account_id = c.account_id AND o.invoice_id = c.invoice_id AND o.id <> c.id AND o.status = 'submitted');
     END IF;
     RETURN c.id;
 END $$;
-COMMENT ON FUNCTION billing_internal.settle_collection(bigint, text, text, text, timestamptz, text) IS 'body of billing.settle_collection';
+COMMENT ON FUNCTION billing_internal.settle_collection(bigint, text, text, text, int, timestamptz, text) IS 'body of billing.settle_collection';
 
 CREATE FUNCTION billing.cancel_collection(collection_id bigint, effective_at timestamptz DEFAULT NULL, reason text DEFAULT NULL, idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';

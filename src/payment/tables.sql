@@ -160,6 +160,8 @@ CREATE TABLE IF NOT EXISTS billing.collection_attempt ( -- each try of a collect
     collection_id bigint NOT NULL, -- collection
     attempt_no int NOT NULL, -- 1, 2, 3 ...
     payment_method_id bigint NOT NULL, -- method tried
+    currency text NOT NULL, -- currency of the amount
+    amount numeric NOT NULL, -- amount that the worker was told to collect
     claimed_at timestamptz NOT NULL, -- when a worker took it
     outcome text CONSTRAINT collection_attempt_outcome_check CHECK (outcome IN ('succeeded', 'declined', 'submitted', 'lost')), -- null: not settled; lost: its lease ran out
     code text, -- the provider's code

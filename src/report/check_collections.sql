@@ -12,10 +12,10 @@ CREATE FUNCTION billing_internal.check_collections(OUT finding text, OUT relatio
      WHERE (c.attempts, c.attempts) <> (coalesce(a.number, 0), coalesce(a.last_no, 0))
         OR CASE c.status WHEN 'claimed' THEN a.last_outcome IS NOT NULL OR a.number IS NULL
                          WHEN 'submitted' THEN a.last_outcome IS DISTINCT FROM 'submitted'
-                         WHEN 'succeeded' THEN a.last_outcome IS DISTINCT FROM 'succeeded'
-                         WHEN 'canceled' THEN a.last_outcome = 'submitted'
+                         WHEN 'succeeded' THEN a.pending > 0
+                         WHEN 'canceled' THEN false
                          ELSE a.number > 0 AND coalesce(a.last_outcome, '') NOT IN ('declined', 'lost') END
-        OR coalesce(a.succeeded, 0) <> (c.status = 'succeeded')::int
+        OR (coalesce(a.succeeded, 0) > 0) <> (c.status = 'succeeded')
     UNION ALL
     SELECT 'collection without payment', 'collection', c.account_id, c.id, format('%s, payment %s', c.status, c.payment_id)
       FROM billing.collection c LEFT JOIN billing.payment p ON p.account_id = c.account_id AND p.id = c.payment_id AND p.currency = c.currency AND p.amount = c.amount

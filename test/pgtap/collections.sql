@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(228);
+SELECT plan(258);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_retry_policy('ten days', '{1 day,4 days,7 days,8 days,9 days}'), billing.create_retry_policy('hours', '{12 hours,12 hours}', 'previous'),
@@ -178,6 +178,53 @@ SELECT pg_temp.settle(:d4, 'declined', '2029-01-01 00:12', '05') \g /dev/null
 SELECT is(pg_temp.stands(:d4), 'waiting 2 01-02 00:00', 'and does not count for the policy');
 SELECT pg_temp.fails(format('SELECT pg_temp.settle(%s, ''succeeded'', ''2029-01-01 01:00'')', :d4), 'LB508', 'what was declined does not succeed');
 
+-- What a worker tells after its lease: the provider collects once by the key, which the next worker has too.
+CREATE FUNCTION pg_temp.taken_over(OUT account bigint, OUT keys text, OUT numbers text) LANGUAGE plpgsql AS $$
+BEGIN
+    account := pg_temp.debtor('2029-02-01');
+    PERFORM billing_internal.lock_account(account), billing_internal.request_collection(account, pg_temp.invoice(account), '2029-02-01', 'ten days');
+    SELECT x.attempt_key, x.attempt_no INTO keys, numbers FROM billing.claim_collections('one', 100, at => '2029-02-01 00:00') x WHERE x.account_id = account;
+    PERFORM billing.record_payment(account, 20, 'EUR', effective_at => '2029-02-01 00:01');
+    SELECT keys || '=' || x.attempt_key, concat_ws(' ', numbers, x.attempt_no, x.amount) INTO keys, numbers
+      FROM billing.claim_collections('two', 100, at => '2029-02-01 00:10') x WHERE x.account_id = account;
+    keys := replace(keys, pg_temp.collection(account)::text, 'c');
+END $$;
+CREATE FUNCTION pg_temp.tells(account bigint, attempt_no int, outcome text, reference text DEFAULT NULL, at timestamptz DEFAULT '2029-02-01 00:12') RETURNS text LANGUAGE sql AS $$
+    SELECT billing.settle_collection(pg_temp.collection($1), $3, reference => $4, attempt_no => $2, effective_at => $5);
+    SELECT concat_ws(' ', c.status, c.amount, (SELECT string_agg(coalesce(t.outcome, '-'), ',' ORDER BY t.attempt_no) FROM billing.collection_attempt t WHERE t.collection_id = c.id),
+                     (SELECT string_agg(concat_ws('/', p.amount, p.reference), ',' ORDER BY p.id) FROM billing.payment p WHERE p.account_id = $1 AND p.provider IS NOT NULL))
+      FROM billing.collection c WHERE c.id = pg_temp.collection($1) $$;
+SELECT account AS t1, keys, numbers FROM pg_temp.taken_over() \gset
+SELECT is(:'keys'::text, 'c-1=c-1', 'the key stays the same after an attempt that was lost');
+SELECT is(:'numbers'::text, '1 2 30.00', 'the amount is what is due then');
+SELECT is(pg_temp.tells(:t1, 1, o, 'r1'), 'claimed 30.00 lost,-', format('the first worker is late, with %s: the second one has it', o)) FROM unnest('{declined,submitted}'::text[]) o;
+SELECT is(pg_temp.tells(:t1, 2, 'declined'), 'waiting 30.00 lost,declined', 'whose word counts');
+SELECT is((SELECT attempt_key FROM billing.claim_collections('w', 100, at => '2029-02-02') x WHERE x.account_id = :t1), pg_temp.collection(:t1) || '-2', 'the next request is another one');
+SELECT account AS t2 FROM pg_temp.taken_over() \gset
+SELECT is(pg_temp.tells(:t2, 1, 'succeeded', 'r2'), 'succeeded 50.00 succeeded,lost 50.00/r2', 'what the first worker collected is recorded as it was then');
+SELECT is(pg_temp.tells(:t2, 2, o, r), 'succeeded 50.00 succeeded,lost 50.00/r2', format('the second one: %s', o)) FROM (VALUES ('declined', NULL), ('submitted', 'r2')) v (o, r);
+SELECT pg_temp.fails(format('SELECT pg_temp.tells(%s, 2, ''succeeded'')', :t2), 'LB508', 'what it collected without a reference may be the same');
+SELECT is(pg_temp.tells(:t2, 2, 'succeeded', 'r3'), 'succeeded 50.00 succeeded,succeeded 50.00/r2,30.00/r3', 'what it collected too is there');
+SELECT pg_temp.fails(format('SELECT pg_temp.tells(%s, %s, ''declined'')', :t2, n), 'LB508', format('attempt %s', n)) FROM unnest('{0,3,-1}'::int[]) n;
+SELECT account AS t3 FROM pg_temp.taken_over() \gset
+SELECT is(pg_temp.tells(:t3, 2, 'submitted', 'r4'), 'submitted 30.00 lost,submitted', 'the second worker submits it');
+SELECT is(pg_temp.tells(:t3, 1, 'succeeded', 'r4'), 'succeeded 50.00 succeeded,lost 50.00/r4', 'the first one knows better');
+SELECT is(pg_temp.tells(:t3, 1, 'succeeded', 'r4'), 'succeeded 50.00 succeeded,lost 50.00/r4', 'twice is once');
+-- Its lease is over, the window is full: nobody has it, and the outcome counts.
+SELECT billing.create_retry_policy('once a month', '{1 day}', window_length => '30 days', window_attempts => 1), pg_temp.debtor('2029-03-01') AS t4 \gset
+SELECT billing_internal.lock_account(:t4), billing_internal.request_collection(:t4, pg_temp.invoice(:t4), '2029-03-01', 'once a month'), pg_temp.claim('2029-03-01'), pg_temp.claim('2029-03-01 00:10') \g /dev/null
+SELECT is(pg_temp.stands(:t4), 'waiting 1 03-31 00:00', 'a lost attempt counts for the window');
+SELECT is(pg_temp.tells(:t4, 1, 'submitted', 'r5', '2029-03-01 00:11'), 'submitted 50.00 submitted', 'the bank has it');
+SELECT is(pg_temp.tells(:t4, 1, 'declined', NULL, '2029-03-05'), 'waiting 50.00 declined', 'and declines');
+-- Canceled while a worker has it, asked for again and submitted: the first worker submits it all the same.
+SELECT pg_temp.debtor('2029-05-01') AS t5 \gset
+SELECT billing_internal.lock_account(:t5), billing_internal.request_collection(:t5, pg_temp.invoice(:t5), '2029-05-01', 'ten days') AS c5, pg_temp.claim('2029-05-01') \gset
+SELECT billing.cancel_collection(:c5, effective_at => '2029-05-01'), billing.collect_invoice(pg_temp.invoice(:t5), effective_at => '2029-05-01'), pg_temp.claim('2029-05-01') \g /dev/null
+SELECT is(pg_temp.tells(:t5, 1, 'submitted', 'r6', '2029-05-01'), 'submitted 50.00 submitted', 'the second request is submitted');
+SELECT billing.settle_collection(:c5, 'submitted', reference => 'r7', effective_at => '2029-05-01') \g /dev/null
+SELECT billing.settle_collection(:c5, 'succeeded', effective_at => '2029-05-02'), billing.settle_collection(pg_temp.collection(:t5), 'succeeded', effective_at => '2029-05-02') \g /dev/null
+SELECT is((SELECT array_agg((amount, reference)::text ORDER BY id) FROM billing.payment WHERE account_id = :t5), '{"(50.00,r7)","(50.00,r6)"}', 'both are recorded when they come in');
+
 -- --- What ends it from outside ----------------------------------------------------------------------------
 CREATE FUNCTION pg_temp.ended_by(command text, claimed boolean) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -260,6 +307,8 @@ SELECT pg_temp.fails(format('SELECT billing.%s', d.call), d.code, d.what)
                (format('add_payment_method(%s, ''direct_debit'')', :ann), 'LB208', 'a direct debit on nothing'),
                (format('add_payment_method(%s, ''direct_debit'', iban => ''DE00'')', :ann), 'LB503', 'no account number'),
                (format('add_payment_method(%s, ''direct_debit'', iban => ''DE89370400440532013000'', mandate_reference => ''M-9'')', :ann), 'LB208', 'a mandate that was not signed'),
+               (format('add_payment_method(%s, ''direct_debit'', iban => ''DE89370400440532013000'', mandate_reference => ''M-9'', mandate_signed_on => ''5874897-12-31'')', :ann), '22008', 'a mandate signed beyond all dates'),
+               (format('add_payment_method(%s, ''direct_debit'', iban => ''DE89370400440532013000'', mandate_reference => ''M-9'', mandate_signed_on => ''infinity'')', :ann), '22008', 'one signed never'),
                (format('add_payment_method(%s, ''direct_debit'', iban => ''DE89370400440532013000'', mandate_reference => ''M-1'', mandate_signed_on => ''2025-01-01'')', :ann), '23505', 'a reference of another mandate'),
                (format('add_payment_method(%s, ''card'', token => ''t'', mandate_reference => ''M-9'', mandate_signed_on => ''2025-01-01'')', :ann), 'LB208', 'a mandate for a card'),
                ('add_payment_method(99999, ''cash'')', 'LB108', 'an unknown account'),

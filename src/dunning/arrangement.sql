@@ -1,5 +1,9 @@
 -- Arrangements: overdue invoices are paid in parts, and their cases wait for it.
 
+CREATE FUNCTION billing_internal.day_after(day date, time_zone text) RETURNS timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$ SELECT ($1 + 1)::timestamp AT TIME ZONE $2 $$;
+COMMENT ON FUNCTION billing_internal.day_after(date, text) IS 'when the day after a day begins in a zone';
+
 CREATE FUNCTION billing_internal.instalment_on(start_on date, every text, n int) RETURNS date
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ($1 + CASE $2 WHEN 'day' THEN interval '1 day' WHEN 'two_days' THEN interval '2 days' WHEN 'week' THEN interval '7 days' WHEN 'two_weeks' THEN interval '14 days'
@@ -33,12 +37,13 @@ BEGIN
        OR cardinality(invoice_ids) > (SELECT count(DISTINCT x) FROM unnest(invoice_ids) x) THEN
         PERFORM billing_internal.fail('invalid_argument', 'an arrangement is about at least one invoice, each named once');
     END IF;
-    FOR i IN SELECT x.id, h.kind, h.status, h.due_on, h.amount_due, c.state,
+    FOR i IN SELECT x.id, h.kind, h.status, h.due_on, h.amount_due, CASE WHEN c.invoice_id IS NOT NULL OR c.pause_reason IS DISTINCT FROM 'arrangement' THEN c.state END AS state,
                     EXISTS (SELECT FROM billing.arrangement_invoice v JOIN billing.arrangement a ON a.account_id = v.account_id AND a.id = v.arrangement_id
                              WHERE v.account_id = check_arrangeable.account_id AND v.invoice_id = x.id AND a.state = 'active') AS arranged
                FROM unnest(invoice_ids) x (id)
                LEFT JOIN billing.invoice h ON h.account_id = check_arrangeable.account_id AND h.id = x.id
-               LEFT JOIN billing.dunning_case c ON c.account_id = h.account_id AND c.invoice_id = h.id LOOP
+               LEFT JOIN LATERAL (SELECT d.* FROM billing.dunning_case d WHERE d.account_id = h.account_id AND (d.invoice_id = h.id OR d.invoice_id IS NULL)
+                                   ORDER BY d.invoice_id LIMIT 1) c ON true LOOP
         IF i.kind IS NULL THEN
             PERFORM billing_internal.fail('unknown_invoice', format('account %s has no document %s', account_id, i.id));
         ELSIF i.kind = 'credit_note' OR i.status <> 'open' OR i.due_on >= today THEN
@@ -52,22 +57,34 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.check_arrangeable(bigint, bigint[], date) IS 'what is due of invoices that can be arranged, or why they cannot';
 
--- The cases of what is arranged wait; an invoice that has none yet gets one, so that no run begins it meanwhile.
+-- The cases of what is arranged wait; where there is none yet, or the last one is over, one is opened, so that no run begins meanwhile.
 CREATE FUNCTION billing_internal.pause_for_arrangement(account_id bigint, arrangement_id bigint, invoice_ids bigint[], at timestamptz, until timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    cases bigint[];
+    o record;
+    waiting record;
 BEGIN
-    PERFORM billing_internal.open_case(i.account_id, i.id, m.code, m.version, i.due_on, at, 'arrangement')
-       FROM unnest(invoice_ids) x JOIN billing.invoice i ON i.account_id = pause_for_arrangement.account_id AND i.id = x AND i.kind = 'invoice'
-       JOIN billing.dunning_scheme m ON m.code = billing_internal.scheme_of(i.account_id, i.id) AND m.scope = 'invoice'
-        AND m.version = (SELECT max(y.version) FROM billing.dunning_scheme y WHERE y.code = m.code) AND coalesce(m.currency, i.currency) = i.currency
-      WHERE NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = i.account_id AND c.invoice_id = i.id);
-    SELECT array_agg(c.id) INTO cases FROM billing.dunning_case c
+    FOR o IN
+        SELECT DISTINCT ON (w.invoice_id) w.invoice_id, m.code, m.version, i.due_on, c.id AS over
+          FROM unnest(invoice_ids) x
+          JOIN billing.invoice i ON i.account_id = pause_for_arrangement.account_id AND i.id = x AND i.kind = 'invoice'
+          JOIN billing.dunning_scheme m ON m.code = billing_internal.scheme_of(i.account_id, i.id)
+           AND m.version = (SELECT max(y.version) FROM billing.dunning_scheme y WHERE y.code = m.code) AND coalesce(m.currency, i.currency) = i.currency
+         CROSS JOIN LATERAL (SELECT CASE m.scope WHEN 'invoice' THEN i.id END AS invoice_id) w
+          LEFT JOIN billing.dunning_case c ON c.account_id = i.account_id AND c.invoice_id IS NULL AND w.invoice_id IS NULL
+         WHERE NOT EXISTS (SELECT FROM billing.dunning_case d WHERE d.account_id = i.account_id AND d.invoice_id = i.id)
+           AND (c.id IS NULL OR c.state IN ('succeeded', 'written_off'))
+         ORDER BY w.invoice_id, i.due_on LOOP
+        IF o.over IS NULL THEN
+            PERFORM billing_internal.open_case(account_id, o.invoice_id, o.code, o.version, o.due_on, at, 'arrangement');
+        ELSE
+            PERFORM billing_internal.reopen_case(account_id, o.over, o.due_on, at, 'arrangement');
+        END IF;
+    END LOOP;
+    SELECT array_agg(c.account_id) AS accounts, array_agg(c.id) AS cases INTO waiting FROM billing.dunning_case c
      WHERE c.account_id = pause_for_arrangement.account_id AND (c.invoice_id = ANY (invoice_ids) OR c.invoice_id IS NULL)
        AND c.state IN ('not_started', 'running', 'exhausted');
-    PERFORM billing_internal.change_cases(array_fill(account_id, ARRAY[cardinality(cases)]), cases, 'paused', at, format('arrangement %s', arrangement_id), 'arrangement', until)
-      WHERE cases IS NOT NULL;
+    PERFORM billing_internal.change_cases(waiting.accounts, waiting.cases, 'paused', at, format('arrangement %s', arrangement_id), 'arrangement', until);
 END $$;
 COMMENT ON FUNCTION billing_internal.pause_for_arrangement(bigint, bigint, bigint[], timestamptz, timestamptz) IS 'pauses the cases of the invoices of an arrangement';
 
@@ -103,11 +120,12 @@ BEGIN
                                               at, 'arrangement');
         total := total + (SELECT i.amount_due FROM billing.invoice i WHERE i.account_id = arrange_payments.account_id AND i.id = claim);
     END IF;
-    INSERT INTO billing.arrangement (account_id, id, currency, total, costs, claim_id, made_at) VALUES (account_id, result, a.currency, total, coalesce(costs, 0), claim, at);
+    INSERT INTO billing.arrangement (account_id, id, currency, total, costs, claim_id, made_at, next_check_at)
+    VALUES (account_id, result, a.currency, total, coalesce(costs, 0), claim, at, billing_internal.day_after(start_on, a.time_zone));
     INSERT INTO billing.arrangement_invoice (account_id, arrangement_id, invoice_id) SELECT account_id, result, x FROM unnest(invoice_ids || claim) x WHERE x IS NOT NULL;
     INSERT INTO billing.arrangement_instalment (account_id, arrangement_id, instalment_no, due_on, currency, amount)
     SELECT account_id, result, p.instalment_no, p.due_on, a.currency, p.amount FROM billing_internal.arrangement_parts(total, initial_amount, count, every, start_on, a.currency) p;
-    PERFORM billing_internal.pause_for_arrangement(account_id, result, invoice_ids, at, (start_on + 1)::timestamp AT TIME ZONE a.time_zone),
+    PERFORM billing_internal.pause_for_arrangement(account_id, result, invoice_ids, at, billing_internal.day_after(start_on, a.time_zone)),
             billing_internal.emit(account_id, 'arrangement.made', at, payload => jsonb_build_object('arrangement_id', result, 'currency', a.currency, 'total', total::text));
     RETURN result;
 END $$;
@@ -117,54 +135,71 @@ CREATE FUNCTION billing_internal.minor_unit(currency text) RETURNS numeric
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$ SELECT 10::numeric ^ (- c.minor_units) FROM billing.currency c WHERE c.code = $1 $$;
 COMMENT ON FUNCTION billing_internal.minor_unit(text) IS 'smallest amount of a currency';
 
--- How an arrangement stands: what came in for its documents, the first day whose parts are not all paid.
+-- How an arrangement stands.  Paid is what is not open any more, whatever the day that a payment is booked on.
 CREATE FUNCTION billing_internal.arrangement_standing(account_id bigint, arrangement_id bigint, OUT amount_open numeric, OUT next_on date)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH settled AS (
-        SELECT sum(billing_internal.settled_since(v.account_id, v.invoice_id, a.made_at)) AS amount, sum(i.amount_due) AS amount_open
-          FROM billing.arrangement a JOIN billing.arrangement_invoice v ON v.account_id = a.account_id AND v.arrangement_id = a.id
-          JOIN billing.invoice i ON i.account_id = v.account_id AND i.id = v.invoice_id WHERE a.account_id = $1 AND a.id = $2),
+    WITH rest AS (
+        SELECT coalesce(sum(i.amount_due) FILTER (WHERE i.status = 'open'), 0) AS amount
+          FROM billing.arrangement_invoice v JOIN billing.invoice i ON i.account_id = v.account_id AND i.id = v.invoice_id WHERE v.account_id = $1 AND v.arrangement_id = $2),
     part AS (
-        SELECT p.due_on, sum(p.amount) OVER (ORDER BY p.instalment_no) AS until FROM billing.arrangement_instalment p WHERE p.account_id = $1 AND p.arrangement_id = $2)
-    SELECT s.amount_open, (SELECT min(p.due_on) FROM part p WHERE p.until > s.amount) FROM settled s
+        SELECT p.due_on, sum(p.amount) OVER (ORDER BY p.instalment_no DESC) - p.amount AS rest_after FROM billing.arrangement_instalment p WHERE p.account_id = $1 AND p.arrangement_id = $2)
+    SELECT r.amount, (SELECT min(p.due_on) FROM part p WHERE p.rest_after < r.amount) FROM rest r
 $$;
 COMMENT ON FUNCTION billing_internal.arrangement_standing(bigint, bigint) IS 'what is still open of an arrangement, and the day of the first part that is not paid';
 
--- Ends an arrangement; the cases that waited for it go on.
+CREATE FUNCTION billing_internal.arranged_cases(account_id bigint, arrangement_id bigint) RETURNS SETOF bigint
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.id FROM billing.dunning_case c
+     WHERE c.account_id = $1 AND c.pause_reason = 'arrangement'
+       AND (c.invoice_id IS NULL OR EXISTS (SELECT FROM billing.arrangement_invoice v WHERE v.account_id = $1 AND v.arrangement_id = $2 AND v.invoice_id = c.invoice_id))
+$$;
+COMMENT ON FUNCTION billing_internal.arranged_cases(bigint, bigint) IS 'cases that wait for an arrangement';
+
+-- Ends an arrangement; the cases that waited for it go on.  That of an account waits as long as another holds, unless this one is broken.
 CREATE FUNCTION billing_internal.end_arrangement(account_id bigint, arrangement_id bigint, to_state text, at timestamptz, why text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    UPDATE billing.arrangement a SET state = to_state, ended_at = at, reason = why WHERE a.account_id = end_arrangement.account_id AND a.id = end_arrangement.arrangement_id;
+    UPDATE billing.arrangement a SET state = to_state, ended_at = at, reason = why, next_check_at = NULL
+     WHERE a.account_id = end_arrangement.account_id AND a.id = end_arrangement.arrangement_id;
     PERFORM billing_internal.emit(account_id, 'arrangement.ended', at, payload => jsonb_build_object('arrangement_id', arrangement_id, 'state', to_state));
-    PERFORM billing_internal.end_pause(c.account_id, c.id, at, 'arrangement ' || to_state) FROM billing.dunning_case c
-      WHERE c.account_id = end_arrangement.account_id AND c.pause_reason = 'arrangement'
-        AND (c.invoice_id IS NULL OR EXISTS (SELECT FROM billing.arrangement_invoice v WHERE v.account_id = c.account_id
-                                                AND v.arrangement_id = end_arrangement.arrangement_id AND v.invoice_id = c.invoice_id));
+    PERFORM billing_internal.end_pause(c.account_id, c.id, at, 'arrangement ' || to_state)
+       FROM billing_internal.arranged_cases(end_arrangement.account_id, end_arrangement.arrangement_id) x JOIN billing.dunning_case c ON c.account_id = end_arrangement.account_id AND c.id = x
+      WHERE c.invoice_id IS NOT NULL OR to_state = 'broken'
+         OR NOT EXISTS (SELECT FROM billing.arrangement a WHERE a.account_id = end_arrangement.account_id AND a.state = 'active');
 END $$;
 COMMENT ON FUNCTION billing_internal.end_arrangement(bigint, bigint, text, timestamptz, text) IS 'ends an arrangement';
 
--- A case has waited until the day after a part: on to the next part, or the arrangement is broken.
-CREATE FUNCTION billing_internal.arrangement_due(account_id bigint, case_id bigint, at timestamptz) RETURNS void
+-- The day after a part was due: on to the next part, or the arrangement is broken.
+CREATE FUNCTION billing_internal.arrangement_due(account_id bigint, arrangement_id bigint, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    a record;
+    zone CONSTANT text := (SELECT a.time_zone FROM billing.account a WHERE a.account_id = arrangement_due.account_id);
+    next_on CONSTANT date := (SELECT s.next_on FROM billing_internal.arrangement_standing(account_id, arrangement_id) s);
+    next_at CONSTANT timestamptz := billing_internal.day_after(next_on, zone);
 BEGIN
-    SELECT r.id, z.time_zone, s.next_on INTO a
-      FROM billing.dunning_case c JOIN billing.account z ON z.account_id = c.account_id
-      JOIN billing.arrangement r ON r.account_id = c.account_id AND r.state = 'active'
-      JOIN billing.arrangement_invoice v ON v.account_id = r.account_id AND v.arrangement_id = r.id AND (c.invoice_id IS NULL OR v.invoice_id = c.invoice_id),
-           LATERAL billing_internal.arrangement_standing(r.account_id, r.id) s
-     WHERE c.account_id = arrangement_due.account_id AND c.id = arrangement_due.case_id ORDER BY s.next_on LIMIT 1;
-    IF a.id IS NULL THEN
-        PERFORM billing_internal.end_pause(account_id, case_id, at, 'no arrangement is active');
-    ELSIF a.next_on < (at AT TIME ZONE a.time_zone)::date THEN
-        PERFORM billing_internal.end_arrangement(account_id, a.id, 'broken', at, format('the part due on %s was missed', a.next_on));
+    IF next_at <= at THEN
+        PERFORM billing_internal.end_arrangement(account_id, arrangement_id, 'broken', at, format('the part due on %s was missed', next_on));
+    ELSIF next_on IS NULL THEN
+        PERFORM billing_internal.end_arrangement(account_id, arrangement_id, 'completed', at, 'all parts are paid');
     ELSE
-        UPDATE billing.dunning_case c SET paused_until = (a.next_on + 1)::timestamp AT TIME ZONE a.time_zone, next_step_at = (a.next_on + 1)::timestamp AT TIME ZONE a.time_zone
-         WHERE c.account_id = arrangement_due.account_id AND c.id = arrangement_due.case_id;
+        UPDATE billing.arrangement a SET next_check_at = next_at WHERE a.account_id = arrangement_due.account_id AND a.id = arrangement_due.arrangement_id;
+        UPDATE billing.dunning_case c SET paused_until = next_at, next_step_at = next_at
+          FROM billing_internal.arranged_cases(arrangement_due.account_id, arrangement_due.arrangement_id) x WHERE c.account_id = arrangement_due.account_id AND c.id = x;
     END IF;
 END $$;
-COMMENT ON FUNCTION billing_internal.arrangement_due(bigint, bigint, timestamptz) IS 'looks at the arrangement that a case waits for';
+COMMENT ON FUNCTION billing_internal.arrangement_due(bigint, bigint, timestamptz) IS 'looks at an arrangement on the day after a part was due';
+
+CREATE FUNCTION billing_internal.arrangement_missed(account_id bigint, case_id bigint, at timestamptz) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM billing.dunning_case c
+          JOIN billing.account z ON z.account_id = c.account_id
+          JOIN billing.arrangement a ON a.account_id = c.account_id AND a.next_check_at <= $3
+         WHERE c.account_id = $1 AND c.id = $2
+           AND (c.invoice_id IS NULL OR EXISTS (SELECT FROM billing.arrangement_invoice v WHERE v.account_id = $1 AND v.arrangement_id = a.id AND v.invoice_id = c.invoice_id))
+           AND billing_internal.day_after((SELECT s.next_on FROM billing_internal.arrangement_standing($1, a.id) s), z.time_zone) <= $3)
+$$;
+COMMENT ON FUNCTION billing_internal.arrangement_missed(bigint, bigint, timestamptz) IS 'would a run at a moment find that a part was missed of an arrangement for which a case waits?';
 
 CREATE FUNCTION billing_internal.arrangement_of_invoice_changed(account_id bigint, invoice_id bigint, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

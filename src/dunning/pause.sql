@@ -37,7 +37,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.end_promise(bigint, bigint, text, timestamptz) IS 'ends an open promise';
 
--- A pause whose time has come: the promise is broken, an arrangement is looked at, others simply end.
+-- A pause whose time has come: the promise is broken, others simply end; arrangements end theirs themselves.
 CREATE FUNCTION billing_internal.pause_is_over(account_id bigint, case_id bigint, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -47,9 +47,7 @@ BEGIN
         PERFORM billing_internal.end_promise(p.account_id, p.id, 'broken', at) FROM billing.promise p
           WHERE p.account_id = pause_is_over.account_id AND p.case_id = pause_is_over.case_id AND p.state = 'open';
         PERFORM billing_internal.end_pause(account_id, case_id, at, 'promise broken');
-    ELSIF reason = 'arrangement' THEN
-        PERFORM billing_internal.arrangement_due(account_id, case_id, at);
-    ELSIF reason IS NOT NULL THEN
+    ELSIF reason <> 'arrangement' THEN
         PERFORM billing_internal.end_pause(account_id, case_id, at, 'the pause is over');
     END IF;
 END $$;

@@ -45,7 +45,10 @@ CREATE FUNCTION billing_internal.dunning_openings(account_ids bigint[], at times
           JOIN billing.account a ON a.account_id = h.account_id
           LEFT JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
          WHERE h.account_id = ANY ($1) AND h.status = 'open' AND h.kind = 'invoice'
-           AND NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = h.account_id AND c.invoice_id = h.id)),
+           AND NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = h.account_id AND c.invoice_id = h.id)
+           -- who had no scheme when it was arranged
+           AND NOT EXISTS (SELECT FROM billing.arrangement_invoice v JOIN billing.arrangement r ON r.account_id = v.account_id AND r.id = v.arrangement_id
+                            WHERE v.account_id = h.account_id AND v.invoice_id = h.id AND r.next_check_at > $2)),
     due AS (
         SELECT o.*, m.version, m.scope FROM open o
          CROSS JOIN LATERAL (SELECT x.version, x.scope, x.currency FROM billing.dunning_scheme x WHERE x.code = o.scheme ORDER BY x.version DESC LIMIT 1) m
@@ -83,7 +86,8 @@ CREATE FUNCTION billing_internal.dunning_plan(account_ids bigint[], at timestamp
                c.step_no AS last_no, c.base_on, c.stepped_at, false AS opens
           FROM billing.dunning_case c
          WHERE c.account_id = ANY ($1) AND c.next_step_at <= $2
-           AND (c.state IN ('not_started', 'running') OR c.state = 'paused' AND c.resume_state IN ('not_started', 'running'))
+           AND (c.state IN ('not_started', 'running') OR c.state = 'paused' AND c.resume_state IN ('not_started', 'running')
+                AND (c.pause_reason <> 'arrangement' OR billing_internal.arrangement_missed(c.account_id, c.id, $2)))
         UNION ALL
         SELECT o.account_id, o.case_id, o.invoice_id, o.scheme, o.version, o.round, 'not_started', 0, o.base_on, c.stepped_at, true
           FROM billing_internal.dunning_openings($1, $2) o LEFT JOIN billing.dunning_case c ON c.account_id = o.account_id AND c.id = o.case_id),
@@ -125,12 +129,16 @@ CREATE FUNCTION billing_internal.dunning_accounts(at timestamptz, entity text, f
      WHERE c.state IN ('not_started', 'running', 'paused') AND c.next_step_at <= $1 AND c.account_id BETWEEN $3 AND $4
        AND ($2 IS NULL OR EXISTS (SELECT FROM billing.account_state s WHERE s.account_id = c.account_id AND s.entity = $2))
     UNION
+    SELECT a.account_id FROM billing.arrangement a
+     WHERE a.state = 'active' AND a.next_check_at <= $1 AND a.account_id BETWEEN $3 AND $4
+       AND ($2 IS NULL OR EXISTS (SELECT FROM billing.account_state s WHERE s.account_id = a.account_id AND s.entity = $2))
+    UNION
     SELECT h.account_id FROM billing.invoice_header h
      WHERE h.status = 'open' AND h.kind = 'invoice' AND h.account_id BETWEEN $3 AND $4 AND ($2 IS NULL OR h.entity = $2) AND EXISTS (SELECT FROM billing.dunning_scheme)
        AND NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = h.account_id
                           AND (c.invoice_id = h.id OR c.invoice_id IS NULL AND c.state NOT IN ('succeeded', 'written_off')))
 $$;
-COMMENT ON FUNCTION billing_internal.dunning_accounts(timestamptz, text, bigint, bigint) IS 'accounts of a range with cases that are due, or with open invoices that no case is about';
+COMMENT ON FUNCTION billing_internal.dunning_accounts(timestamptz, text, bigint, bigint) IS 'accounts of a range with cases or arrangements that are due, or with open invoices that no case is about';
 
 CREATE FUNCTION billing.dunning_preview(at timestamptz DEFAULT NULL, OUT account_id bigint, OUT case_id bigint, OUT invoice_id bigint, OUT scheme text,
     OUT round int, OUT step_no int, OUT due_at timestamptz, OUT actions text[], OUT currency text, OUT amount_due numeric, OUT passed_over text)

@@ -24,12 +24,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.open_cases(bigint[], bigint[], text[], int[], date[], timestamptz) IS 'opens dunning cases of locked accounts';
 
--- Pauses that are over, then cases that are to open or to begin another round.
+-- Arrangements and pauses that are over, then cases that are to open or to begin another round.
 CREATE FUNCTION billing_internal.prepare_cases(account_ids bigint[], at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     p record;
 BEGIN
+    PERFORM billing_internal.arrangement_due(r.account_id, r.id, at)
+       FROM (SELECT a.account_id, a.id FROM billing.arrangement a
+              WHERE a.account_id = ANY (account_ids) AND a.state = 'active' AND a.next_check_at <= at ORDER BY 1, 2) r;
     PERFORM billing_internal.pause_is_over(c.account_id, c.id, at)
        FROM (SELECT x.account_id, x.id FROM billing.dunning_case x
               WHERE x.account_id = ANY (account_ids) AND x.state = 'paused' AND x.next_step_at <= at ORDER BY 1, 2) c;
@@ -43,7 +46,7 @@ BEGIN
     PERFORM billing_internal.open_cases(p.accounts, p.invoices, p.schemes, p.versions, p.base_ons, at);
     PERFORM billing_internal.reopen_case(u.account_id, u.case_id, u.due_on, at, 'more is overdue') FROM unnest(p.again_accounts, p.again, p.again_on) u (account_id, case_id, due_on);
 END $$;
-COMMENT ON FUNCTION billing_internal.prepare_cases(bigint[], timestamptz) IS 'ends pauses and opens cases of locked accounts';
+COMMENT ON FUNCTION billing_internal.prepare_cases(bigint[], timestamptz) IS 'ends arrangements and pauses and opens cases of locked accounts';
 
 -- The steps that are due, then what follows for the cases.  Where rows are joined by account and id the accounts are
 -- named once more, so that a batch reads its own rows and not the table.

@@ -139,9 +139,12 @@ CREATE TABLE IF NOT EXISTS billing.arrangement ( -- agreements to pay overdue in
     made_at timestamptz NOT NULL, -- when it was made
     ended_at timestamptz, -- when it was completed, broken or terminated
     reason text, -- why it ended
+    next_check_at timestamptz, -- when the run looks at it next: the day after a part is due; null: it has ended
     CONSTRAINT arrangement_key PRIMARY KEY (account_id, id),
-    CONSTRAINT arrangement_id_check CHECK (id >> 24 = account_id)
+    CONSTRAINT arrangement_id_check CHECK (id >> 24 = account_id),
+    CONSTRAINT arrangement_check_check CHECK ((state = 'active') = (next_check_at IS NOT NULL))
 );
+CREATE INDEX IF NOT EXISTS arrangement_active_idx ON billing.arrangement (account_id) WHERE state = 'active';
 
 CREATE TABLE IF NOT EXISTS billing.arrangement_invoice ( -- what an arrangement is about
     account_id bigint NOT NULL, -- account

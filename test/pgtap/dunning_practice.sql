@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(4);
+SELECT plan(16);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}', subject => 'Invoice {number}') \g /dev/null
 CREATE FUNCTION pg_temp.dun(account bigint, VARIADIC at timestamptz[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -34,6 +34,51 @@ SELECT billing.assign_dunning_scheme('yen', account_id => :jun) \g /dev/null
 SELECT pg_temp.dun(:jun, '2025-01-17') \g /dev/null
 SELECT is(pg_temp.steps(:jun), '1.1@01-17:500', 'one in yen does');
 SELECT is((SELECT total FROM billing.invoice WHERE account_id = :jun AND kind = 'claim'), 500::numeric, 'and the claim is in yen');
+
+-- Payment in parts is watched whether or not a scheme pursues the invoice, and nothing is sent meanwhile.
+SELECT billing.create_dunning_scheme('together', scope => 'account', currency => 'EUR', steps => '[{"after":"1 day","actions":["remind","fee"],"template":"reminder","fee":5},
+    {"after":"8 days","actions":["event"]}]') \g /dev/null
+SELECT billing.create_entity('quiet', name => 'Quiet Ltd', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
+SELECT billing.create_account('Una', entity => 'quiet') AS una \gset
+SELECT billing.record_external_invoice(:una, 'U-1', '2025-01-01', 100, 'EUR', due_on => '2025-01-15') AS i \gset
+SELECT billing.arrange_payments(:una, ARRAY[:i], 2, 'week', effective_at => '2025-01-20 09:00') AS r \gset
+SELECT pg_temp.dun(:una, '2025-01-20 23:59') \g /dev/null
+SELECT billing.record_payment(:una, 50, 'EUR', effective_at => '2025-01-20 23:59') \g /dev/null
+SELECT billing.assign_dunning_scheme('euro', account_id => :una) \g /dev/null
+SELECT pg_temp.dun(:una, '2025-01-21', '2025-01-27 23:59') \g /dev/null
+SELECT results_eq(format('SELECT r.state, r.next_check_at, pg_temp.steps(%1$s) FROM billing.arrangement r WHERE r.account_id = %1$s', :una),
+    $$VALUES ('active', timestamptz '2025-01-28', NULL::text)$$, 'it goes on to the next part, and a scheme that comes later waits for it');
+SELECT pg_temp.dun(:una, '2025-01-28') \g /dev/null
+SELECT results_eq(format('SELECT r.state, r.reason, pg_temp.steps(%1$s) FROM billing.arrangement r WHERE r.account_id = %1$s', :una),
+    $$VALUES ('broken', 'the part due on 2025-01-27 was missed', '1.1@01-28:5')$$, 'the day after a missed part it is broken, and dunning begins');
+
+SELECT billing.create_account('Tom', entity => 'acme', email => 'tom@example.org') AS tom \gset
+SELECT billing.assign_dunning_scheme('together', account_id => :tom) \g /dev/null
+SELECT billing.record_external_invoice(:tom, 'T-1', '2025-01-01', 100, 'EUR', due_on => '2025-01-15') AS i,
+       billing.record_external_invoice(:tom, 'T-2', '2025-01-01', 200, 'EUR', due_on => '2025-01-16') AS j \gset
+SELECT billing.arrange_payments(:tom, ARRAY[:i, :j], 2, 'week', effective_at => '2025-01-20 09:00') AS r \gset
+SELECT is(pg_temp.case_state(:tom), 'paused arrangement 01-21', 'the case of an account that is not open yet opens and waits');
+SELECT billing.record_payment(:tom, 150, 'EUR', effective_at => '2025-01-20') \g /dev/null
+SELECT is((SELECT count(*) FROM billing.dunning_preview('2025-01-21') WHERE account_id = :tom), 0::bigint, 'a part that was paid in time, by a booking of that day: the preview shows nothing');
+SELECT pg_temp.dun(:tom, '2025-01-21') \g /dev/null
+SELECT is(pg_temp.case_state(:tom), 'paused arrangement 01-28', 'and the run moves on to the next part');
+SELECT results_eq(format('SELECT step_no, due_at FROM billing.dunning_preview(%L) WHERE account_id = %s', '2025-01-28', :tom), $$VALUES (1, timestamptz '2025-01-16')$$,
+    'a missed part: the preview shows the step that follows');
+SELECT pg_temp.dun(:tom, '2025-01-28') \g /dev/null
+SELECT is(pg_temp.steps(:tom), '1.1@01-28:5', 'and the run does it');
+SELECT billing.record_external_invoice(:tom, 'T-3', '2025-01-01', 60, 'EUR', due_on => '2025-01-20') AS k, (SELECT id FROM billing.dunning_case WHERE account_id = :tom) AS c \gset
+SELECT billing.pause_case(:c, 'dispute', effective_at => '2025-01-29') \g /dev/null
+SELECT throws_ok(format('SELECT billing.arrange_payments(%s, ARRAY[%s], 2, %L, effective_at => %L)', :tom, :k, 'week', '2025-01-29'), 'LB506', NULL, 'what is disputed is not arranged');
+SELECT billing.resume_case(:c, '2025-01-29'), billing.arrange_payments(:tom, ARRAY[:j], 2, 'week', effective_at => '2025-01-29') AS first,
+       billing.arrange_payments(:tom, ARRAY[:k], 2, 'week', effective_at => '2025-01-29') AS second \gset
+SELECT billing.terminate_arrangement(:first, '2025-01-29') \g /dev/null
+SELECT is(pg_temp.case_state(:tom), 'paused arrangement 01-30', 'the case of an account waits while another arrangement holds');
+SELECT billing.write_off_invoice(:k, '2025-01-29') \g /dev/null
+SELECT is(pg_temp.case_state(:tom), 'running 02-04', 'one whose invoice is given up is over, and the case goes on where it was');
+SELECT billing.stop_case(:c, '2025-01-30'), billing.arrange_payments(:tom, ARRAY[:j], 2, 'week', effective_at => '2025-01-30') \g /dev/null
+SELECT results_eq(format('SELECT billing_internal.dunning_accounts(at, NULL, %1$s, %1$s) FROM unnest(%2$L::timestamptz[]) at', :tom, '{2025-01-30 23:59,2025-01-31}'),
+    format('SELECT %s::bigint', :tom), 'arrangements are watched where the case is stopped, too');
+SELECT is_empty('SELECT * FROM billing.check()', 'the books are sound');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -62,8 +62,13 @@ BEGIN
         RETURNING c.account_id, c.id, o.state)
     SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases, array_agg(d.state) AS states INTO changed FROM done d;
     PERFORM billing_internal.log_case_changes(changed.accounts, changed.cases, changed.states, at, why);
+    IF to_state = ANY ('{paused,stopped,succeeded,written_off}') THEN
+        UPDATE billing.notification n SET status = 'canceled', finished_at = at, failure = 'the case is ' || to_state
+          FROM unnest(changed.accounts, changed.cases) u (account_id, case_id)
+         WHERE n.account_id = u.account_id AND n.case_id = u.case_id AND n.status = 'waiting' AND n.account_id = ANY (account_ids);
+    END IF;
 END $$;
-COMMENT ON FUNCTION billing_internal.change_cases(bigint[], bigint[], text, timestamptz, text, text, timestamptz) IS 'changes the state of cases of locked accounts, writes their history and tells it';
+COMMENT ON FUNCTION billing_internal.change_cases(bigint[], bigint[], text, timestamptz, text, text, timestamptz) IS 'changes the state of cases of locked accounts, writes their history, tells it and cancels messages that nobody has taken yet';
 
 CREATE FUNCTION billing_internal.change_case(account_id bigint, case_id bigint, to_state text, at timestamptz, why text) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -148,19 +153,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.reopen_case(bigint, bigint, date, timestamptz, text) IS 'begins the next round of a case';
 
--- Ends what belongs to a case that is over: messages that nobody has taken yet, promises, the agency's work.
+-- Ends what belongs to a case that is over: promises, the agency's work.
 CREATE FUNCTION billing_internal.settle_case(account_id bigint, case_id bigint, at timestamptz, paid boolean) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    UPDATE billing.notification n SET status = 'canceled', finished_at = at, failure = 'the case is over'
-     WHERE n.account_id = settle_case.account_id AND n.case_id = settle_case.case_id AND n.status = 'waiting';
     PERFORM billing_internal.end_promise(p.account_id, p.id, CASE WHEN paid THEN 'kept' ELSE 'canceled' END, at)
        FROM billing.promise p WHERE p.account_id = settle_case.account_id AND p.case_id = settle_case.case_id AND p.state = 'open';
     PERFORM billing_internal.change_transfer(t.account_id, t.id, CASE WHEN t.state = 'pending' THEN 'recalled' ELSE 'pending_recall' END, at)
        FROM billing.agency_transfer t WHERE t.account_id = settle_case.account_id AND t.case_id = settle_case.case_id
                                         AND t.state IN ('pending', 'transferred', 'accepted', 'recall_failed');
 END $$;
-COMMENT ON FUNCTION billing_internal.settle_case(bigint, bigint, timestamptz, boolean) IS 'ends the messages, promises and transfers of a case that is over';
+COMMENT ON FUNCTION billing_internal.settle_case(bigint, bigint, timestamptz, boolean) IS 'ends promises and transfers of a case that is over';
 
 -- A promise is kept when so much has come in since it was made.
 CREATE FUNCTION billing_internal.promise_check(account_id bigint, case_id bigint, at timestamptz) RETURNS void

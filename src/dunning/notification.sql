@@ -113,9 +113,17 @@ BEGIN
          WHERE n.status IN ('waiting', 'claimed') AND n.not_before <= at AND coalesce(n.lease_until <= at, true)
            AND (claim_notifications.entity IS NULL OR EXISTS (SELECT FROM billing.account a WHERE a.account_id = n.account_id AND a.entity = claim_notifications.entity))
          ORDER BY n.not_before, n.account_id, n.id LIMIT coalesce(max, 1) FOR NO KEY UPDATE OF n SKIP LOCKED),
+    -- who held it did not say that it went, and meanwhile there is nothing to remind of
+    judged AS (
+        SELECT x.account_id, x.id, EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = n.account_id AND c.id = n.case_id
+                                              AND c.state IN ('paused', 'stopped', 'succeeded', 'written_off')) AS idle
+          FROM next x JOIN billing.notification n ON n.account_id = x.account_id AND n.id = x.id),
+    dropped AS (
+        UPDATE billing.notification n SET status = 'canceled', lease_until = NULL, finished_at = at, failure = 'the case waits or is over'
+          FROM judged x WHERE x.idle AND n.account_id = x.account_id AND n.id = x.id),
     claimed AS (
         UPDATE billing.notification n SET status = 'claimed', attempts = n.attempts + 1, claimed_by = worker, lease_until = at + lease
-          FROM next x WHERE n.account_id = x.account_id AND n.id = x.id RETURNING n.*)
+          FROM judged x WHERE NOT x.idle AND n.account_id = x.account_id AND n.id = x.id RETURNING n.*)
     SELECT c.id, c.account_id, c.code, c.channel, c.language, c.recipient, c.subject, c.body, c.invoice_id, c.payment_id, c.case_id, c.attempts, c.lease_until
       FROM claimed c ORDER BY c.not_before, c.account_id, c.id;
 END $$;

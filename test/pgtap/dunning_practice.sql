@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(16);
+SELECT plan(21);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}', subject => 'Invoice {number}') \g /dev/null
 CREATE FUNCTION pg_temp.dun(account bigint, VARIADIC at timestamptz[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -78,6 +78,29 @@ SELECT is(pg_temp.case_state(:tom), 'running 02-04', 'one whose invoice is given
 SELECT billing.stop_case(:c, '2025-01-30'), billing.arrange_payments(:tom, ARRAY[:j], 2, 'week', effective_at => '2025-01-30') \g /dev/null
 SELECT results_eq(format('SELECT billing_internal.dunning_accounts(at, NULL, %1$s, %1$s) FROM unnest(%2$L::timestamptz[]) at', :tom, '{2025-01-30 23:59,2025-01-31}'),
     format('SELECT %s::bigint', :tom), 'arrangements are watched where the case is stopped, too');
+
+-- Messages that nobody sent yet when there is nothing to remind of any more.
+SELECT billing.create_dunning_scheme('mail', '[{"after":"1 day","actions":["remind"],"template":"reminder"}, {"after":"8 days","actions":["remind"],"template":"reminder","not_before":"08:00","not_after":"18:00"},
+    {"after":"30 days","actions":["event"]}]') \g /dev/null
+CREATE FUNCTION pg_temp.reminded(name text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    account CONSTANT bigint := billing.create_account(name, entity => 'acme', email => name || '@example.org');
+BEGIN
+    PERFORM billing.assign_dunning_scheme('mail', account_id => account), billing.record_external_invoice(account, name, '2025-02-01', 100, 'EUR', due_on => '2025-02-15');
+    PERFORM pg_temp.dun(account, '2025-02-16');
+    RETURN account;
+END $$;
+CREATE FUNCTION pg_temp.taken(account bigint, at timestamptz) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(code || ' ' || attempt_no, ' ') FROM billing.claim_notifications('sender', 100, '5 minutes', at) c WHERE c.account_id = account $$;
+SELECT pg_temp.reminded('Sue') AS sue, pg_temp.reminded('Dan') AS dan \gset
+SELECT is(pg_temp.taken(:sue, '2025-02-16'), 'reminder 1', 'a sender takes a reminder, and is gone');
+SELECT is(pg_temp.taken(:sue, '2025-02-16 00:05'), 'reminder 2', 'another one takes it');
+SELECT billing.record_payment(:sue, 100, 'EUR', effective_at => '2025-02-16 00:06') \g /dev/null
+SELECT is(pg_temp.taken(:sue, '2025-02-16 00:20'), NULL, 'nobody when it is paid meanwhile');
+SELECT results_eq(format('SELECT status, failure FROM billing.notification WHERE account_id = %s AND code = %L', :sue, 'reminder'), $$VALUES ('canceled', 'the case waits or is over')$$, 'it is canceled');
+SELECT pg_temp.dun(:dan, '2025-02-23 20:00') \g /dev/null
+SELECT billing.pause_case(id, 'dispute', effective_at => '2025-02-23 21:00'), billing.resume_case(id, '2025-02-23 22:00') FROM billing.dunning_case WHERE account_id = :dan \g /dev/null
+SELECT is(pg_temp.taken(:dan, '2025-02-25'), 'reminder 4', 'what waits for its window when the case is paused does not go afterwards');
 SELECT is_empty('SELECT * FROM billing.check()', 'the books are sound');
 
 SELECT * FROM finish();

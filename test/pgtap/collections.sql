@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(258);
+SELECT plan(261);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_retry_policy('ten days', '{1 day,4 days,7 days,8 days,9 days}'), billing.create_retry_policy('hours', '{12 hours,12 hours}', 'previous'),
@@ -259,6 +259,20 @@ SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are soun
 -- --- What pays a reminder, mandates that lapse, sellers apart -------------------------------------------------
 SELECT billing.create_tax('vat', entity => 'acme', category => 'S', rate => 25), billing.create_price('seat', currency => 'EUR', every => '1 month', tax => 'vat', timing => 'advance', scheme => '{"model":"flat","flat_amount":80}'),
        billing.create_plan('team', items => '[{"price":"seat"}]'), billing.create_dunning_scheme('soft', '[{"after":"1 day","actions":["event"]}]') \g /dev/null
+-- Of a whole account: who pays a reminder with the account's method stays free to change it there, who pays in time changes nothing.
+SELECT billing.create_dunning_scheme('all', '[{"after":"1 day","actions":["event"]}]', scope => 'account'), billing.create_account('Both') AS d9 \gset
+SELECT billing.create_subscription(:d9, 'team', start_at => '2030-10-01') AS s9, billing.add_payment_method(:d9, 'card', provider => 'psp', token => 'a') AS m10,
+       billing.add_payment_method(:d9, 'card', provider => 'psp', token => 'b', make_default => false) AS m11, billing.assign_dunning_scheme('all', account_id => :d9) \gset
+SELECT billing.bill_account(:d9, '2030-10-01') \g /dev/null
+CALL billing.dunning_run('2030-10-17');
+SELECT billing.record_payment(:d9, 100, 'EUR', payment_method_id => :m10, effective_at => '2030-10-18') \g /dev/null
+SELECT is((SELECT (c.state, c.step_no, s.payment_method_id)::text FROM billing.dunning_case c, billing.subscription s WHERE c.account_id = :d9 AND s.id = :s9), '(succeeded,1,)', 'paid with the account''s method: still the account''s');
+SELECT billing.bill_account(:d9, '2030-11-01') \g /dev/null
+SELECT billing.record_payment(:d9, 50, 'EUR', payment_method_id => :m11, effective_at => '2030-11-10') \g /dev/null
+SELECT is((SELECT payment_method_id FROM billing.subscription WHERE id = :s9), NULL, 'another one paid in time, after an old reminder: no change');
+CALL billing.dunning_run('2030-11-17');
+SELECT billing.record_payment(:d9, 50, 'EUR', payment_method_id => :m11, effective_at => '2030-11-18') \g /dev/null
+SELECT is((SELECT payment_method_id FROM billing.subscription WHERE id = :s9), :m11::bigint, 'what pays the new reminder becomes the subscription''s');
 SELECT billing.create_account('Late') AS d6 \gset
 SELECT billing.create_subscription(:d6, 'team', start_at => '2031-01-01') AS s6, billing.add_payment_method(:d6, 'card', provider => 'psp', token => 'a') AS m6,
        billing.add_payment_method(:d6, 'card', provider => 'psp', token => 'b', make_default => false) AS m7 \gset

@@ -158,10 +158,12 @@ BEGIN
     SELECT coalesce(max(s.version), 0) + 1 INTO v FROM billing.dunning_scheme s WHERE s.code = create_dunning_scheme.code;
     INSERT INTO billing.dunning_scheme (code, version, name, scope, currency, threshold, interest, fixed_sum, claim_tax, retry_policy, step_cap,
         rounds_restart, final_invoice, created_at)
-    VALUES (code, v, coalesce(name, code), coalesce(scope, 'invoice'), currency, threshold, interest, fixed_sum, claim_tax, retry_policy, step_cap,
+    VALUES (code, v, coalesce(name, code), coalesce(scope, 'invoice'), currency, billing.round_amount(threshold, currency), interest,
+        billing.round_amount(fixed_sum, currency), claim_tax, retry_policy, step_cap,
         coalesce(rounds_restart, false), coalesce(final_invoice, 'keep'), now());
     INSERT INTO billing.dunning_step (scheme, version, step_no, after, counted_from, weekdays, not_before, not_after, actions, channels, template, fee, minimum_due, agency)
-    SELECT code, v, s.* FROM billing_internal.dunning_steps(steps) s;
+    SELECT code, v, s.step_no, s.after, s.counted_from, s.weekdays, s.not_before, s.not_after, s.actions, s.channels, s.template,
+           billing.round_amount(s.fee, currency), billing.round_amount(s.minimum_due, currency), s.agency FROM billing_internal.dunning_steps(steps) s;
     RETURN v;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_dunning_scheme(text, jsonb, text, text, text, numeric, text, numeric, text, text, int, boolean, text) IS

@@ -263,6 +263,7 @@ SELECT i.account_id, a.name, i.entity, NULL, i.id, i.issued_on, i.currency, - i.
   FROM billing.invoice i JOIN billing.account a ON a.account_id = i.account_id
  WHERE i.kind = 'credit_note' AND i.status = 'open';
 
+-- A product with 0 gives sums of nothing the decimals of their currency.
 CREATE OR REPLACE VIEW billing.receivable_aging ( -- what customers owe now, by days overdue
     account_id, -- account
     name, -- name of the account
@@ -277,9 +278,9 @@ CREATE OR REPLACE VIEW billing.receivable_aging ( -- what customers owe now, by 
     amount_due -- all of it
 ) AS
 SELECT o.account_id, o.name, o.entity, o.currency, count(*),
-       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue <= 0), 0), coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 1 AND 30), 0),
-       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 31 AND 60), 0), coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 61 AND 90), 0),
-       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue > 90), 0), sum(o.amount_due)
+       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue <= 0), 0 * sum(o.amount_due)), coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 1 AND 30), 0 * sum(o.amount_due)),
+       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 31 AND 60), 0 * sum(o.amount_due)), coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue BETWEEN 61 AND 90), 0 * sum(o.amount_due)),
+       coalesce(sum(o.amount_due) FILTER (WHERE o.days_overdue > 90), 0 * sum(o.amount_due)), sum(o.amount_due)
   FROM billing.open_item o
  GROUP BY 1, 2, 3, 4;
 
@@ -304,7 +305,7 @@ CREATE OR REPLACE VIEW billing.collection_outcome ( -- what became of collection
 SELECT h.entity, date_trunc('month', c.requested_at AT TIME ZONE e.time_zone)::date, m.type, m.provider, c.currency, count(*),
        count(*) FILTER (WHERE c.status IN ('waiting', 'claimed', 'submitted')), count(*) FILTER (WHERE c.status = 'succeeded'),
        count(*) FILTER (WHERE c.status = 'succeeded' AND c.attempts = 1), count(*) FILTER (WHERE c.status = 'failed'), count(*) FILTER (WHERE c.status = 'canceled'),
-       sum(c.attempts), sum(t.declined)::bigint, sum(c.amount), coalesce(sum(p.amount), 0), coalesce(sum(p.amount_refunded + p.amount_charged_back), 0)
+       sum(c.attempts), sum(t.declined)::bigint, sum(c.amount), coalesce(sum(p.amount), 0) + 0 * sum(c.amount), coalesce(sum(p.amount_refunded + p.amount_charged_back), 0) + 0 * sum(c.amount)
   FROM billing.collection c
   JOIN billing.invoice_header h ON h.account_id = c.account_id AND h.id = c.invoice_id
   JOIN billing.entity e ON e.code = h.entity
@@ -330,7 +331,7 @@ CREATE OR REPLACE VIEW billing.dunning_funnel ( -- how far cases went, and what 
 ) AS
 SELECT a.entity, c.scheme, c.version, x.step_no, x.currency, count(DISTINCT x.case_id), count(*),
        count(*) FILTER (WHERE x.next_at IS NULL), count(*) FILTER (WHERE x.next_at IS NULL AND c.state = 'succeeded'), count(*) FILTER (WHERE x.next_at IS NULL AND c.state = 'at_agency'),
-       sum(x.amount_due), coalesce(sum(r.amount), 0)
+       sum(x.amount_due), coalesce(sum(r.amount), 0) + 0 * sum(x.amount_due)
   FROM (SELECT d.*, lead(d.done_at) OVER (PARTITION BY d.account_id, d.case_id ORDER BY d.round, d.step_no) AS next_at
           FROM billing.dunning_action d WHERE d.done <> '{}') x
   JOIN billing.dunning_case c ON c.account_id = x.account_id AND c.id = x.case_id
@@ -360,7 +361,7 @@ CREATE OR REPLACE VIEW billing.promise_status ( -- promises to pay and what came
     received_amount, -- paid since it was made, until it ended
     note -- who promised, and what else was said
 ) AS
-SELECT p.account_id, a.name, a.entity, p.id, p.case_id, c.invoice_id, i.number, p.state, p.made_at, p.promised_on, p.ended_at, p.currency, p.amount, coalesce(r.amount, 0), p.note
+SELECT p.account_id, a.name, a.entity, p.id, p.case_id, c.invoice_id, i.number, p.state, p.made_at, p.promised_on, p.ended_at, p.currency, p.amount, coalesce(r.amount, 0) + 0 * p.amount, p.note
   FROM billing.promise p
   JOIN billing.account a ON a.account_id = p.account_id
   JOIN billing.dunning_case c ON c.account_id = p.account_id AND c.id = p.case_id
@@ -391,7 +392,7 @@ CREATE OR REPLACE VIEW billing.at_agency ( -- what agencies have in hand
     amount_due -- what is open of the invoice now
 ) AS
 SELECT t.account_id, a.name, a.entity, t.id, t.case_id, c.invoice_id, i.number, t.agency, t.state, t.created_at, t.changed_at, t.reference,
-       t.currency, t.amount, t.amount_recovered, i.amount_due
+       t.currency, t.amount, t.amount_recovered + 0 * t.amount, i.amount_due
   FROM billing.agency_transfer t
   JOIN billing.account a ON a.account_id = t.account_id
   JOIN billing.dunning_case c ON c.account_id = t.account_id AND c.id = t.case_id

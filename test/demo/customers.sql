@@ -9,7 +9,7 @@ SELECT count(*) || ' customers' FROM billing.create_accounts((
                'name', CASE WHEN n % 6 = 0
                    THEN last_names[1 + n * 5 % 12] || ' ' || (ARRAY['Boatyard', 'Bakery', 'Logistics', 'Architects', 'Dental Care', 'Brewery', 'Press'])[1 + n / 6 % 7]
                    ELSE first_names[1 + n * 7 % 16] || ' ' || last_names[1 + n * 11 % 13] END,
-               'country', 'DE',
+               'country', 'DE', 'email', format('c%s@mail.example', 1000 + n),
                'address', jsonb_build_object('line1', (ARRAY['Strandweg ', 'Am Deich ', 'Hafenstraße ', 'Möwenweg '])[1 + n % 4] || 1 + n * 3 % 80,
                                              'postal_code', '24' || 900 + n % 97, 'city', (ARRAY['Wees', 'Glücksburg', 'Flensburg'])[1 + n % 3])) ORDER BY n)
       FROM generate_series(1, :customers) n,

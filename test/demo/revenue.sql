@@ -11,7 +11,3 @@ SELECT coalesce(p.name, 'Total') AS "Plan",
        sum(net_amount) AS "Quarter"
   FROM billing.revenue_by_month r JOIN billing.plan p ON p.code = r.plan
  GROUP BY ROLLUP (p.name) ORDER BY p.name NULLS LAST;
-SELECT CASE WHEN count(*) = 0 THEN 'billing.check(deep => true) finds nothing wrong.' ELSE count(*) || ' findings!' END AS check
-  FROM billing.check(deep => true) \gset
-\qecho :check
-\qecho

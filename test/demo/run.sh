@@ -1,6 +1,6 @@
 #!/bin/sh
-# Three months of a small internet provider, from an empty database: sell, measure, bill every
-# morning, show what came out, and let the server go on by itself.  The SQL files beside this one are
+# Three months of a small internet provider, from an empty database: sell, measure, every day bill,
+# collect and remind, show what came out, and let the server go on by itself.  The SQL files beside this one are
 # the whole of it, in the order in which they run here; `make demo` makes a server to run it on.
 set -eu
 
@@ -18,17 +18,16 @@ as_clerk() {
 	run_psql --username=clerk "$@"
 }
 
-# One run per day, as cron would start it; a mark per day on standard error.
-# usage: bill_month NAME NUMBER DAYS
-bill_month() {
+# The days of a month (day.sql), with a mark for each on standard error.
+# usage: month NAME NUMBER DAYS
+month() {
 	{
 		printf "\\\\warn -n '  %-9s '\\n" "$1"
 		for day in $(seq "$3"); do
-			printf "CALL billing.bill_run(at => '2026-%02d-%02d 06:00 Europe/Berlin');\n" "$2" "$day"
+			printf "\\\\set day '2026-%02d-%02d'\\n\\\\i %s/day.sql\\n" "$2" "$day" "$demo"
 			printf '\\warn -n ▪\n'
 		done
-		printf "SELECT sum(documents) AS documents FROM billing.run WHERE extract(month FROM at AT TIME ZONE 'Europe/Berlin') = %d \\gset\n" "$2"
-		printf '\\warn \047\047 :documents documents\n'
+		printf "\\\\set month '2026-%02d-01'\\n\\\\i %s/month.sql\\n" "$2" "$demo"
 	} | as_clerk
 }
 
@@ -36,16 +35,21 @@ echo 'Sundglas Internet, a small provider that opens on 1 January 2026'
 echo
 run_psql -o /dev/null -f "$demo/install.sql"
 run_psql -o /dev/null -f "$demo/catalog.sql"
+run_psql -o /dev/null -f "$demo/receivables.sql"
 as_clerk -At -f "$demo/customers.sql"
+as_clerk -At -f "$demo/methods.sql"
 echo
-echo 'Bill run every morning at six, as a role that owns no table'
-bill_month January 1 31
+echo 'Every day bills, collects, takes money in and reminds, as a role that owns no table'
+month January 1 31
 as_clerk -At -f "$demo/changes.sql"
-bill_month February 2 28
-bill_month March 3 31
+month February 2 28
+month March 3 31
 as_clerk -f "$demo/summary.sql"
 as_clerk -At -f "$demo/invoice.sql"
 as_clerk -f "$demo/change.sql"
 as_clerk -f "$demo/revenue.sql"
+as_clerk -f "$demo/money.sql"
+as_clerk -At -f "$demo/reminder.sql"
+as_clerk -f "$demo/ledger.sql"
 as_clerk -f "$demo/job.sql"
 echo '`make demo-psql` does the same and leaves you in psql on it: try  TABLE billing.invoice LIMIT 5;'

@@ -52,6 +52,9 @@ BEGIN
         IF stray IS NOT NULL THEN
             PERFORM billing_internal.bad_scheme(step_no, format('has the unknown key "%s"', stray));
         END IF;
+        IF step->>'after' ~ '^[-+ 0-9.]+$' THEN
+            PERFORM billing_internal.bad_scheme(step_no, format('has an after without a unit: %s', step->>'after'));
+        END IF;
         BEGIN
             after := (step->>'after')::interval;
             counted_from := coalesce(step->>'counted_from', 'due');
@@ -94,7 +97,8 @@ DECLARE
         WHEN s.after < '0' AND s.actions && '{fee,interest,stop,cancel,suspend,agency,write_off}' THEN 'punishes before the due date'
         WHEN s.actions @> '{agency,write_off}' THEN 'hands over what it writes off'
         WHEN 'remind' = ANY (s.actions)
-             AND NOT EXISTS (SELECT FROM billing.template t WHERE t.code = s.template) THEN format('has template "%s", which does not exist', s.template)
+             AND NOT EXISTS (SELECT FROM billing.template t WHERE t.code = s.template AND t.channel = ANY (s.channels))
+             THEN format('has template "%s", which does not exist for its channels', s.template)
         END;
 BEGIN
     IF problem IS NOT NULL THEN
@@ -160,7 +164,7 @@ BEGIN
         rounds_restart, final_invoice, created_at)
     VALUES (code, v, coalesce(name, code), coalesce(scope, 'invoice'), currency, billing.round_amount(threshold, currency), interest,
         billing.round_amount(fixed_sum, currency), claim_tax, retry_policy, step_cap,
-        coalesce(rounds_restart, false), coalesce(final_invoice, 'keep'), now());
+        coalesce(rounds_restart, scope = 'account', false), coalesce(final_invoice, 'keep'), now());
     INSERT INTO billing.dunning_step (scheme, version, step_no, after, counted_from, weekdays, not_before, not_after, actions, channels, template, fee, minimum_due, agency)
     SELECT code, v, s.step_no, s.after, s.counted_from, s.weekdays, s.not_before, s.not_after, s.actions, s.channels, s.template,
            billing.round_amount(s.fee, currency), billing.round_amount(s.minimum_due, currency), s.agency FROM billing_internal.dunning_steps(steps) s;

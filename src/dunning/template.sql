@@ -66,11 +66,20 @@ CREATE FUNCTION billing.drop_template(entity text, code text, channel text, lang
 COMMENT ON FUNCTION billing.drop_template(text, text, text, text) IS 'removes the text of a message; messages that were written stay; returns its code';
 CREATE FUNCTION billing_internal.drop_template(entity text, code text, channel text, language text) RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    needed record;
 BEGIN
     DELETE FROM billing.template t WHERE t.entity = drop_template.entity AND t.code = drop_template.code
        AND t.channel = drop_template.channel AND t.language = drop_template.language;
     IF NOT FOUND THEN
         PERFORM billing_internal.fail('unknown_template', format('entity "%s" has no template "%s" for %s in "%s"', entity, code, channel, language));
+    END IF;
+    SELECT s.scheme, s.step_no INTO needed FROM billing.dunning_step s
+     WHERE s.template = drop_template.code AND s.version = (SELECT max(m.version) FROM billing.dunning_scheme m WHERE m.code = s.scheme)
+       AND NOT EXISTS (SELECT FROM billing.template t WHERE t.code = s.template AND t.channel = ANY (s.channels)) LIMIT 1;
+    IF FOUND THEN
+        PERFORM billing_internal.fail('invalid_template', format('template "%s" is needed by dunning scheme "%s"', code, needed.scheme),
+                                      format('Step %s would have no text for any of its channels.', needed.step_no));
     END IF;
     RETURN code;
 END $$;

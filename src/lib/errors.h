@@ -79,7 +79,7 @@
 	X(AMOUNT_EXCEEDED, 502, "amount_exceeded", "more is allocated, refunded, credited or promised than there is left", "see the detail for what is left") \
 	X(INVALID_IBAN, 503, "invalid_iban", "the account number is no IBAN: its length, its characters or its check digits are wrong", "correct the number") \
 	X(INVALID_DUNNING_SCHEME, 504, "invalid_dunning_scheme", "a dunning scheme has no steps, or one that contradicts itself", "correct the step that the detail names") \
-	X(INVALID_TEMPLATE, 505, "invalid_template", "a template has an unknown field or unpaired braces", "correct the field that the detail names") \
+	X(INVALID_TEMPLATE, 505, "invalid_template", "a template has an unknown field or unpaired braces, or is needed", "correct what the message names") \
 	X(WRONG_CASE_STATE, 506, "wrong_case_state", "the dunning case, promise, arrangement or transfer is in no state that allows this", "see its state") \
 	X(PAYMENT_METHOD_UNUSABLE, 507, "payment_method_unusable", "the payment method is not active, has expired or has no valid mandate", "use another payment method") \
 	X(NOT_CLAIMED, 508, "not_claimed", "the collection or notification is not claimed by the caller, or was settled with another outcome", "claim it again")

@@ -7,7 +7,7 @@ CREATE FUNCTION billing_internal.case_transitions(OUT from_state text, OUT to_st
            ('running', '{paused,at_agency,exhausted,stopped,succeeded,written_off}'),
            ('paused', '{not_started,running,exhausted,stopped,succeeded,written_off}'),
            ('at_agency', '{running,exhausted,stopped,succeeded,written_off}'),
-           ('exhausted', '{paused,stopped,succeeded,written_off}'),
+           ('exhausted', '{not_started,paused,stopped,succeeded,written_off}'),
            ('stopped', '{not_started,running,exhausted,succeeded,written_off}'),
            ('succeeded', '{not_started}'),
            ('written_off', '{not_started,succeeded}')
@@ -104,6 +104,19 @@ CREATE FUNCTION billing_internal.case_invoices(account_id bigint, case_id bigint
 $$;
 COMMENT ON FUNCTION billing_internal.case_invoices(bigint, bigint, timestamptz) IS 'open invoices that a case is about, the oldest first';
 
+-- Gives up what a case is about, and what was claimed for its delay: nobody pursues that alone.
+CREATE FUNCTION billing_internal.write_off_case(account_id bigint, case_id bigint, at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    invoices CONSTANT bigint[] := ARRAY(SELECT i.invoice_id FROM billing_internal.case_invoices(account_id, case_id, at) i);
+BEGIN
+    PERFORM billing_internal.write_off_invoice(x.id, at, 'dunning', NULL)
+       FROM (SELECT h.id FROM billing.invoice_header h
+              WHERE h.account_id = write_off_case.account_id AND h.status = 'open' AND (h.id = ANY (invoices) OR h.kind = 'claim' AND h.claims_invoice_id = ANY (invoices))
+              ORDER BY h.kind, h.id) x;
+END $$;
+COMMENT ON FUNCTION billing_internal.write_off_case(bigint, bigint, timestamptz) IS 'writes off the invoices of a case and the claims for their delay';
+
 -- When cases are looked at next; those that have no step left are exhausted.
 CREATE FUNCTION billing_internal.refresh_cases(account_ids bigint[], case_ids bigint[], at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -122,11 +135,10 @@ BEGIN
     SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases INTO over FROM billing.dunning_case d
      WHERE d.account_id = ANY (c.account_ids) AND d.id = ANY (c.ids) AND d.next_step_at IS NULL;
     PERFORM billing_internal.change_cases(over.accounts, over.cases, 'exhausted', at, 'no step is left');
-    PERFORM billing_internal.write_off_invoice(i.invoice_id, at, 'dunning', NULL)
+    PERFORM billing_internal.write_off_case(u.account_id, u.case_id, at)
        FROM unnest(over.accounts, over.cases) u (account_id, case_id)
        JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id
-       JOIN billing.dunning_scheme s ON s.code = d.scheme AND s.version = d.version AND s.final_invoice = 'write_off',
-            LATERAL billing_internal.case_invoices(u.account_id, u.case_id, at) i;
+       JOIN billing.dunning_scheme s ON s.code = d.scheme AND s.version = d.version AND s.final_invoice = 'write_off';
 END $$;
 COMMENT ON FUNCTION billing_internal.refresh_cases(bigint[], bigint[], timestamptz) IS 'computes when cases are due next and ends those without a step';
 
@@ -193,7 +205,7 @@ BEGIN
       JOIN billing.invoice i ON i.account_id = d.account_id AND i.id = case_of_invoice_changed.invoice_id
      WHERE d.account_id = case_of_invoice_changed.account_id AND (d.invoice_id = i.id OR d.invoice_id IS NULL) ORDER BY d.invoice_id LIMIT 1;
     IF c.id IS NOT NULL THEN
-        to_state := CASE WHEN c.invoice_id IS NULL THEN CASE WHEN c.all_settled THEN 'succeeded' END
+        to_state := CASE WHEN c.invoice_id IS NULL THEN CASE WHEN c.all_settled THEN CASE c.status WHEN 'uncollectible' THEN 'written_off' ELSE 'succeeded' END END
                          ELSE CASE c.status WHEN 'paid' THEN 'succeeded' WHEN 'void' THEN 'stopped' WHEN 'uncollectible' THEN 'written_off' END END;
         IF to_state <> c.state AND NOT (c.invoice_id IS NULL AND c.state = 'written_off') THEN
             PERFORM billing_internal.change_case(account_id, c.id, to_state, at, CASE WHEN c.status = 'paid' AND c.amount_paid = 0 THEN 'credited' ELSE c.status END),

@@ -61,7 +61,8 @@ CREATE FUNCTION billing_internal.dunning_openings(account_ids bigint[], at times
         SELECT DISTINCT ON (d.account_id) d.account_id, c.id, NULL::bigint, coalesce(c.scheme, d.scheme), coalesce(c.version, d.version), coalesce(c.round, 0) + 1,
                greatest(d.due_on, (c.changed_at AT TIME ZONE d.time_zone)::date)
           FROM due d LEFT JOIN billing.dunning_case c ON c.account_id = d.account_id AND c.invoice_id IS NULL
-         WHERE d.scope = 'account' AND d.due_on < d.local::date AND (c.id IS NULL OR c.state IN ('succeeded', 'written_off'))
+         WHERE d.scope = 'account' AND d.due_on < d.local::date
+           AND (c.id IS NULL OR c.state IN ('succeeded', 'written_off') OR c.state = 'exhausted' AND d.due_on >= (c.changed_at AT TIME ZONE d.time_zone)::date)
          ORDER BY d.account_id, d.due_on, d.id) a
 $$;
 COMMENT ON FUNCTION billing_internal.dunning_openings(bigint[], timestamptz) IS 'cases that are to open, or to begin their next round, at a moment';
@@ -136,7 +137,7 @@ CREATE FUNCTION billing_internal.dunning_accounts(at timestamptz, entity text, f
     SELECT h.account_id FROM billing.invoice_header h
      WHERE h.status = 'open' AND h.kind = 'invoice' AND h.account_id BETWEEN $3 AND $4 AND ($2 IS NULL OR h.entity = $2) AND EXISTS (SELECT FROM billing.dunning_scheme)
        AND NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = h.account_id
-                          AND (c.invoice_id = h.id OR c.invoice_id IS NULL AND c.state NOT IN ('succeeded', 'written_off')))
+                          AND (c.invoice_id = h.id OR c.invoice_id IS NULL AND c.state NOT IN ('succeeded', 'written_off', 'exhausted')))
 $$;
 COMMENT ON FUNCTION billing_internal.dunning_accounts(timestamptz, text, bigint, bigint) IS 'accounts of a range with cases or arrangements that are due, or with open invoices that no case is about';
 

@@ -163,8 +163,7 @@ BEGIN
                 SELECT coalesce(sum(k.amount_due), 0) FROM billing.invoice k
                  WHERE k.account_id = do_step.account_id AND k.kind = 'claim' AND k.status = 'open'
                    AND k.claims_invoice_id IN (SELECT i.invoice_id FROM billing_internal.case_invoices(do_step.account_id, do_step.case_id, at) i)), at);
-        WHEN 'write_off' THEN
-            PERFORM billing_internal.write_off_invoice(i.invoice_id, at, 'dunning', NULL) FROM billing_internal.case_invoices(account_id, case_id, at) i;
+        WHEN 'write_off' THEN PERFORM billing_internal.write_off_case(account_id, case_id, at);
         ELSE worked := billing_internal.end_service(account_id, case_id, action, at);
         END CASE;
         IF worked THEN

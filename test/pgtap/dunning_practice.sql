@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(21);
+SELECT plan(30);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}', subject => 'Invoice {number}') \g /dev/null
 CREATE FUNCTION pg_temp.dun(account bigint, VARIADIC at timestamptz[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -101,6 +101,31 @@ SELECT results_eq(format('SELECT status, failure FROM billing.notification WHERE
 SELECT pg_temp.dun(:dan, '2025-02-23 20:00') \g /dev/null
 SELECT billing.pause_case(id, 'dispute', effective_at => '2025-02-23 21:00'), billing.resume_case(id, '2025-02-23 22:00') FROM billing.dunning_case WHERE account_id = :dan \g /dev/null
 SELECT is(pg_temp.taken(:dan, '2025-02-25'), 'reminder 4', 'what waits for its window when the case is paused does not go afterwards');
+
+-- A case of an account begins anew with new debts; what is given up takes its claims along.
+CREATE FUNCTION pg_temp.debt(account bigint, due_on date) RETURNS bigint LANGUAGE sql AS $$
+    SELECT billing.record_external_invoice(account, format('%s-%s', account, due_on), due_on - 14, 100, 'EUR', due_on => due_on) $$;
+SELECT billing.create_account('Max', entity => 'acme', email => 'max@example.org') AS max \gset
+SELECT billing.assign_dunning_scheme('together', account_id => :max), pg_temp.debt(:max, '2025-03-01') \g /dev/null
+SELECT pg_temp.dun(:max, '2025-03-02', '2025-03-09') \g /dev/null
+SELECT is(pg_temp.case_state(:max), 'exhausted', 'no step is left for what an account owes');
+SELECT pg_temp.debt(:max, '2025-04-01') \g /dev/null
+SELECT ok(:max IN (SELECT billing_internal.dunning_accounts('2025-04-02', NULL, 0, 1000000)), 'the run looks at it when more is overdue');
+SELECT pg_temp.dun(:max, '2025-04-01', '2025-04-02', '2025-04-03') \g /dev/null
+SELECT is(pg_temp.steps(:max), '1.1@03-02:5 1.2@03-09:0 2.1@04-02:5', 'the next round begins, with its own fee');
+SELECT is((SELECT amount_due FROM billing.dunning_action WHERE account_id = :max AND round = 2), 200.00, 'and is about all');
+SELECT billing.create_dunning_scheme('last', scope => 'account', currency => 'EUR', final_invoice => 'write_off', steps => '[{"after":"1 day","actions":["fee"],"fee":5}]') \g /dev/null
+SELECT billing.create_account('Eve', entity => 'acme') AS eve \gset
+SELECT billing.assign_dunning_scheme('last', account_id => :eve), pg_temp.debt(:eve, '2025-03-01'), pg_temp.debt(:eve, '2025-03-02') \g /dev/null
+SELECT pg_temp.dun(:eve, '2025-03-03') \g /dev/null
+SELECT results_eq(format('SELECT kind, status FROM billing.invoice WHERE account_id = %s ORDER BY 1', :eve),
+    $$VALUES ('claim', 'uncollectible'), ('invoice', 'uncollectible'), ('invoice', 'uncollectible')$$, 'after the last step all is given up');
+SELECT is(pg_temp.case_state(:eve), 'written_off', 'and the case is written off, not succeeded');
+
+-- Slips that would be found when a reminder does not go out.
+SELECT throws_ok($$SELECT billing.create_dunning_scheme('slip', '[{"after":7,"actions":["event"]}]')$$, 'LB504', NULL, 'an interval has a unit');
+SELECT throws_ok($$SELECT billing.create_dunning_scheme('slip', '[{"after":"7 days","actions":["remind"],"template":"reminder","channels":["letter"]}]')$$, 'LB504', NULL, 'a template is there for one of the channels');
+SELECT throws_ok($$SELECT billing.drop_template('acme', 'reminder', 'mail', 'en')$$, 'LB505', NULL, 'the last text that a scheme needs stays');
 SELECT is_empty('SELECT * FROM billing.check()', 'the books are sound');
 
 SELECT * FROM finish();

@@ -118,8 +118,8 @@ BEGIN
     END LOOP;
     RETURN (SELECT string_agg(format('%s.%s:%s', round, step_no, fee), ' ' ORDER BY round, step_no) FROM billing.dunning_action WHERE account_id = i >> 24);
 END $$;
-SELECT is(pg_temp.rounds('cap'), '1.1:5 1.2:0 2.1:0 2.2:0', 'fees and the cap count over all rounds');
-SELECT is(pg_temp.rounds('anew'), '1.1:5 1.2:0 2.1:5 2.2:0 3.1:5 3.2:0', 'unless the scheme begins anew with each round');
+SELECT is(pg_temp.rounds('cap'), '1.1:5.00 1.2:0 2.1:0 2.2:0', 'fees and the cap count over all rounds');
+SELECT is(pg_temp.rounds('anew'), '1.1:5.00 1.2:0 2.1:5.00 2.2:0 3.1:5.00 3.2:0', 'unless the scheme begins anew with each round');
 
 -- Who pursues: subscription, account, entity.
 SELECT billing.assign_dunning_scheme('days', entity => 'acme') \g /dev/null

@@ -37,7 +37,7 @@ SELECT pg_temp.pay('Ben', 100, '2025-02-12') \g /dev/null
 SELECT is((SELECT received_amount FROM billing.promise_status), 100.00, 'what came in for it; what came before does not count');
 SELECT pg_temp.dun('2025-02-15 09:00') \g /dev/null
 SELECT is((SELECT (name, number, agency, state, created_at, currency, amount, recovered_amount, amount_due)::text FROM billing.at_agency),
-          '(Ann,X-Ann,Collect,pending,"2025-02-15 09:00:00+00",EUR,1000.00,0,1000.00)', 'at the agency');
+          '(Ann,X-Ann,Collect,pending,"2025-02-15 09:00:00+00",EUR,1000.00,0.00,1000.00)', 'at the agency');
 SELECT results_eq('SELECT pg_temp.funnel()', ARRAY[
     '1 EUR cases 3 steps 3 last 0 succeeded 0 agency 0 pursued 3000 recovered 400',
     '2 EUR cases 3 steps 3 last 2 succeeded 1 agency 0 pursued 2600 recovered 1100',

@@ -41,7 +41,7 @@ SELECT billing.charge_back_payment(:payment, fee => 7.50, effective_at => '2025-
 SELECT is(pg_temp.aging('2025-04-01', 'issue'), '61..90: 349 in 9', 'the day before it came back');
 SELECT is(pg_temp.aging('2025-04-02', 'issue'), '91..: 449 in 9', 'on the day it came back');
 SELECT is((SELECT (invoices, not_due, days_1_to_30, days_31_to_60, days_61_to_90, days_over_90, amount_due)::text FROM billing.receivable_aging WHERE account_id = :late),
-          '(9,0,0,0,0,449.00,449.00)', 'now all are long overdue');
+          '(9,0.00,0.00,0.00,0.00,449.00,449.00)', 'now all are long overdue');
 SELECT is((SELECT array_agg((number, days_overdue = (now() AT TIME ZONE 'Europe/Berlin')::date - due_on, total, amount_paid, amount_due)::text ORDER BY invoice_id) FROM billing.open_item WHERE account_id = :late AND total < 12),
           '{"(L/-5,t,5.00,0,5.00)","(L/0,t,10.00,0,10.00)","(L/1,t,11.00,0,11.00)"}', 'open items');
 SELECT ok('chargeback: 1000 C 107.50, 2000 D 100.00, 6200 D 7.50' IN (SELECT pg_temp.posted(:late, '2025-04-02')), 'the bank takes its fee too');
@@ -130,6 +130,6 @@ SELECT billing_internal.lock_account(:payer), billing_internal.request_collectio
 SELECT billing.settle_collection(c.collection_id, CASE WHEN c.amount = 10 THEN 'submitted' ELSE 'succeeded' END, effective_at => '2026-03-02')
   FROM billing.claim_collections('w', 2, at => '2026-03-02') c \g /dev/null
 SELECT is((SELECT (month, type, provider, requested, under_way, succeeded, succeeded_at_first, failed, canceled, attempts, declined, requested_amount, collected_amount, reversed_amount)::text FROM billing.collection_outcome),
-          '(2026-03-01,card,psp,3,2,1,1,0,0,2,0,60.00,20.00,0)', 'outcome of collections');
+          '(2026-03-01,card,psp,3,2,1,1,0,0,2,0,60.00,20.00,0.00)', 'outcome of collections');
 SELECT * FROM finish();
 ROLLBACK;

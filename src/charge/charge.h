@@ -76,6 +76,20 @@ typedef struct ChargeRow
 	const Price *price;
 } ChargeRow;
 
+/* Does it have a range, or is it only told apart by its ordinal? */
+static inline bool
+has_range(ChargeKind kind)
+{
+	return kind == KIND_RECURRING || kind == KIND_USAGE || kind == KIND_MINIMUM;
+}
+
+/* Does its ordinal only count ranges that begin at one instant? */
+static inline bool
+counts_ranges(ChargeKind kind)
+{
+	return kind == KIND_RECURRING || kind == KIND_USAGE;
+}
+
 /* A line to be written: the difference between what should be charged and what is. */
 typedef struct Delta
 {
@@ -91,6 +105,8 @@ typedef struct Delta
 	const Piece *piece;			/* rated anew; NULL: nothing remains */
 	const LiveCharge *live;		/* the row that it revises; NULL: first charge of the range */
 	bool		correction;		/* of a line that exists */
+	bool		set_off;		/* its line gave all back before: it stands with what is charged
+								 * anew */
 	Money		money;			/* signed */
 	int64		document_discount;	/* of corrections: what of the share comes back, negative */
 	Numeric		quantity;		/* signed on corrections; NULL: none */

@@ -40,21 +40,6 @@ typedef struct Key
 	bool		charged;		/* something is live */
 } Key;
 
-
-/* Does it have a range, or is it only told apart by its ordinal? */
-static inline bool
-has_range(ChargeKind kind)
-{
-	return kind == KIND_RECURRING || kind == KIND_USAGE || kind == KIND_MINIMUM;
-}
-
-/* Does its ordinal only count ranges that begin at one instant? */
-static inline bool
-counts_ranges(ChargeKind kind)
-{
-	return kind == KIND_RECURRING || kind == KIND_USAGE;
-}
-
 static inline bool
 is_nothing(const LiveCharge *live)
 {

@@ -6,7 +6,7 @@
  * group: one order number, or one subscription where the account wants that.
  * Corrections that give back stay on an invoice while it
  * remains positive and what they correct is settled; else all of them become
- * one credit note.
+ * one credit note, but for what is set off against the charges beside it.
  */
 #include "postgres.h"
 
@@ -134,10 +134,27 @@ set_period(Document *document)
 	}
 }
 
+/* Does the line give back what its document still holds? */
 static bool
 gives_back(const DocumentLine *line)
 {
+	return line->money.amount < 0 && !line->delta->set_off;
+}
+
+/* Does it give back at all? */
+static bool
+is_negative(const DocumentLine *line)
+{
 	return line->money.amount < 0;
+}
+
+static bool
+any_line(const DocumentLine *lines, int nlines, bool (*is) (const DocumentLine *))
+{
+	for (int i = 0; i < nlines; i++)
+		if (is(&lines[i]))
+			return true;
+	return false;
 }
 
 /* Are all documents settled that lines which give back correct? */
@@ -187,54 +204,58 @@ add_credit_note(DocumentList *list, DocumentLine *lines, int nlines, CorrectionH
 	discount_accept(document, &history->discounts);
 }
 
-/* Moves what gives back behind the rest, both in order; returns how many come first. */
+/* Moves lines of one sort behind the rest, both in order; returns how many come first. */
 static int
-partition_lines(DocumentLine *lines, int nlines)
+partition_lines(DocumentLine *lines, int nlines, bool (*behind) (const DocumentLine *))
 {
 	DocumentLine *sorted = palloc(sizeof(DocumentLine) * nlines);
 	int			first = 0;
 	int			count = 0;
 
 	for (int i = 0; i < nlines; i++)
-		if (!gives_back(&lines[i]))
+		if (!behind(&lines[i]))
 			sorted[count++] = lines[i];
 	first = count;
 	for (int i = 0; i < nlines; i++)
-		if (gives_back(&lines[i]))
+		if (behind(&lines[i]))
 			sorted[count++] = lines[i];
 	memcpy(lines, sorted, sizeof(DocumentLine) * nlines);
 	pfree(sorted);
 	return first;
 }
 
+/* Adds an invoice of the lines unless its total were negative. */
+static bool
+try_invoice(DocumentList *list, DocumentLine *lines, int nlines, CorrectionHistory *history)
+{
+	Document   *invoice;
+
+	add_invoice(list, lines, nlines, history);
+	invoice = &list->documents[list->count - 1];
+	if (invoice->net + invoice->tax + invoice->rounding < 0)
+	{
+		list->count--;
+		return false;
+	}
+	discount_accept(invoice, &history->discounts);
+	return true;
+}
+
 /* The document or documents of one group. */
 static void
 add_group(DocumentList *list, DocumentLine *lines, int nlines, CorrectionHistory *history)
 {
-	int			count = list->count;
 	int			charges;
-	bool		credit = false;
 
-	for (int i = 0; i < nlines; i++)
-		credit = credit || gives_back(&lines[i]);
-	if (!credit || corrected_settled(lines, nlines, history))
+	if ((!any_line(lines, nlines, gives_back) || corrected_settled(lines, nlines, history)) &&
+		try_invoice(list, lines, nlines, history))
+		return;
+	charges = partition_lines(lines, nlines, gives_back);
+	if (charges == 0 || charges == nlines || !try_invoice(list, lines, charges, history))
 	{
-		Document   *invoice;
-
-		add_invoice(list, lines, nlines, history);
-		invoice = &list->documents[count];
-		if (invoice->net + invoice->tax + invoice->rounding >= 0)
-		{
-			discount_accept(invoice, &history->discounts);
-			return;
-		}
-		list->count = count;
-	}
-	charges = partition_lines(lines, nlines);
-	if (charges > 0)
-	{
-		add_invoice(list, lines, charges, history);
-		discount_accept(&list->documents[count], &history->discounts);
+		charges = partition_lines(lines, nlines, is_negative);
+		if (charges > 0)
+			try_invoice(list, lines, charges, history);
 	}
 	add_credit_note(list, lines + charges, nlines - charges, history);
 }

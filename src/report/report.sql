@@ -186,6 +186,13 @@ CREATE FUNCTION billing_internal.check_charges(OUT finding text, OUT relation te
         OR r.nature <> 'grant' AND (r.discount_moved, r.increment_moved, r.share_moved)
            IS DISTINCT FROM (r.discount_amount, r.increment_amount, r.document_discount)
     UNION ALL
+    SELECT 'more given back than charged', 'invoice_line', l.account_id, l.invoice_id, format('line %s: %s of %s', l.line_no, g.amount, l.amount)
+      FROM (SELECT c.account_id, c.corrects_invoice_id, c.corrects_line_no, sum(c.amount) AS amount
+              FROM billing.invoice_line c JOIN billing.invoice_header h ON h.account_id = c.account_id AND h.id = c.invoice_id
+             WHERE h.kind = 'credit_note' AND h.status <> 'draft' AND c.corrects_invoice_id IS NOT NULL GROUP BY 1, 2, 3) g
+      JOIN billing.invoice_line l ON l.account_id = g.account_id AND l.invoice_id = g.corrects_invoice_id AND l.line_no = g.corrects_line_no
+     WHERE g.amount > greatest(l.amount, 0)
+    UNION ALL
     SELECT 'line without charge', 'invoice_line', l.account_id, l.invoice_id, format('line %s', l.line_no)
       FROM billing.invoice_line l
      WHERE l.nature <> 'external' AND NOT EXISTS (

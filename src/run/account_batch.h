@@ -26,13 +26,19 @@ typedef struct Draft
 	char	   *billing_group;
 } Draft;
 
-/* A line that charged a range further, after the line that charged it first. */
+/* A line that charged a range further, after the line that charged it first; where people gave something back also that one. */
 typedef struct AddedLine
 {
 	int64		item_id;
 	ChargeKind	kind;
 	int64		ordinal;
 	TimestampTz start;			/* of the range */
+	int			version;		/* of its key */
+	int64		period_no;
+	bool		first;			/* it charged the range first */
+	char	   *tax_category;
+	Numeric		tax_rate;
+	bool		tax_inclusive;
 	int64		invoice_id;
 	int			line_no;
 	int64		holds;			/* of its amount was not given back */

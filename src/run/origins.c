@@ -6,6 +6,11 @@
  * lines: late usage, a range regained.  What is given back of it comes from the
  * latest of them first, never more than the line still holds, and at last from
  * the line that charged it first.  So no invoice is given back beyond itself.
+ *
+ * What people gave back, a line holds no more, though its charge is given up
+ * whole where its terms change.  What is missing comes from other lines of the
+ * key, and at last off what the key charges anew in the same run: no key is
+ * granted more than it charges, so that is enough.
  */
 #include "postgres.h"
 
@@ -28,24 +33,46 @@ any_revised(const AccountBatch *batch)
 	return false;
 }
 
-/* Loads the lines that charged ranges of edited accounts further, by item, the latest first. */
+/* The accounts of the batch in which people gave something back, as bigint[]. */
+static Datum
+granted_accounts(const AccountBatch *batch)
+{
+	int64	   *ids = palloc(sizeof(int64) * Max(batch->count, 1));
+	int			count = 0;
+
+	for (int i = 0; i < batch->count; i++)
+		for (int k = 0; k < batch->accounts[i].nlive; k++)
+			if (batch->accounts[i].live[k].granted > 0)
+			{
+				ids[count++] = batch->accounts[i].terms.account_id;
+				break;
+			}
+	return array_of_int64(ids, count);
+}
+
+/*
+ * Loads the lines that charged ranges of edited accounts further, by item, the latest first; of accounts
+ * in which people gave something back also the first ones.
+ */
 void
 batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, TimestampTz from)
 {
 	static SpiQuery query = {
 		.text = "SELECT r.account_id, r.item_id, r.kind, r.ordinal, r.period_start, b.invoice_id, b.line_no,"
+		" r.schedule_version, r.period_no, b.nature = 'charge', b.tax_category, b.tax_rate, b.tax_inclusive,"
 		" b.amount + coalesce((SELECT sum(CASE g.kind WHEN 'credit_note' THEN -c.amount ELSE c.amount END) FROM billing.invoice_line c"
 		"  JOIN billing.invoice_header g ON g.account_id = c.account_id AND g.id = c.invoice_id"
 		"  WHERE c.account_id = b.account_id AND c.corrects_invoice_id = b.invoice_id AND c.corrects_line_no = b.line_no"
-		"   AND g.status <> 'draft'), 0)"
+		"   AND (g.kind = 'credit_note' OR c.amount < 0) AND g.status <> 'draft'), 0)"
 		" FROM billing.charge r"
 		" JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id"
 		" JOIN billing.invoice_line b ON b.account_id = r.account_id AND b.invoice_id = r.invoice_id AND b.line_no = r.line_no"
-		" WHERE r.account_id = ANY ($1) AND r.period_start >= $2 AND r.revision > 0 AND b.nature = 'correction' AND b.amount > 0"
+		" WHERE r.account_id = ANY ($1) AND r.period_start >= $2 AND b.amount > 0"
+		" AND (r.revision > 0 AND b.nature = 'correction' OR b.nature = 'charge' AND r.account_id = ANY ($3))"
 		" AND h.kind = 'invoice' AND h.status NOT IN ('draft', 'void') ORDER BY r.account_id, r.item_id, r.revision DESC, 6 DESC, 7 DESC",
-		.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+		.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8ARRAYOID}
 	};
-	Datum		values[2] = {edited, TimestampTzGetDatum(from)};
+	Datum		values[3] = {edited, TimestampTzGetDatum(from), granted_accounts(batch)};
 	int			count;
 
 	if (!any_revised(batch))
@@ -61,7 +88,10 @@ batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, Times
 		{
 			.item_id = query_int64(row, 2, 0), .kind = kind_named(query_text(row, 3)), .ordinal = query_int64(row, 4, 0),
 				.start = query_int64(row, 5, 0), .invoice_id = query_int64(row, 6, 0),
-				.line_no = DatumGetInt32(query_value(row, 7)), .holds = query_amount(row, 8, account->terms.minor_units)
+				.line_no = DatumGetInt32(query_value(row, 7)), .version = DatumGetInt32(query_value(row, 8)),
+				.period_no = query_int64(row, 9, 0), .first = DatumGetBool(query_value(row, 10)), .tax_category = query_text(row, 11),
+				.tax_rate = DatumGetNumericCopy(query_value(row, 12)), .tax_inclusive = DatumGetBool(query_value(row, 13)),
+				.holds = query_amount(row, 14, account->terms.minor_units)
 		};
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -124,10 +154,86 @@ note_given(AddedLine *added, int nadded, const AddedLine *line, int64 amount)
 }
 
 static bool
+is_origin(const AddedLine *added, const Delta *delta)
+{
+	return added->invoice_id == delta->live->origin_invoice && added->line_no == delta->live->origin_line;
+}
+
+/* Did the line charge the range further? */
+static bool
 charged_further(const AddedLine *added, const Delta *delta)
 {
-	return added->holds > 0 && added->kind == delta->kind && added->ordinal == delta->ordinal &&
+	return !added->first && added->kind == delta->kind && added->ordinal == delta->ordinal &&
 		added->start == delta->live->start;
+}
+
+/* Did the line charge something of the correction's key, with the tax that the correction has? */
+static bool
+shares_key(const AddedLine *added, const Delta *delta)
+{
+	return added->kind == delta->kind && (counts_ranges(delta->kind) || added->ordinal == delta->ordinal) &&
+		added->version == delta->version && added->period_no == delta->period_no && !is_origin(added, delta) &&
+		strcmp(added->tax_category, delta->live->tax_category) == 0 && same_numeric(added->tax_rate, delta->live->tax_rate) &&
+		added->tax_inclusive == delta->live->price->tax_inclusive;
+}
+
+/* Cuts parts off a correction, no more than left in all, that lines give back which belong to it in one way; returns how many. */
+static int
+cut_parts(AddedLine *lines, int nlines, bool (*belongs) (const AddedLine *, const Delta *), Delta *rest, int64 left, Delta *parts)
+{
+	int			count = 0;
+
+	for (int i = 0; i < nlines && left > 0; i++)
+	{
+		AddedLine  *added = &lines[i];
+		int64		amount = Min(left, added->holds);
+
+		if (amount <= 0 || !belongs(added, rest))
+			continue;
+		parts[count++] = cut_off(rest, added, amount);
+		added->holds -= amount;
+		note_given(lines, nlines, added, amount);
+		left -= amount;
+	}
+	return count;
+}
+
+/* What a correction would give back of the line that charged its range first beyond what that holds. */
+static int64
+beyond_origin(const AddedLine *lines, int nlines, const Delta *rest)
+{
+	int64		left = -rest->money.amount + rest->document_discount;
+
+	for (int i = 0; i < nlines; i++)
+		if (is_origin(&lines[i], rest))
+			return Min(left, -rest->money.amount - Max(lines[i].holds, 0));
+	return 0;
+}
+
+/* What of the item is charged in the run; NULL: nothing. */
+static const Delta *
+charged_anew(const DeltaList *list, const Delta *delta)
+{
+	for (int i = 0; i < list->count; i++)
+		if (list->deltas[i].item_id == delta->item_id && list->deltas[i].kind == delta->kind && list->deltas[i].money.amount > 0)
+			return &list->deltas[i];
+	return NULL;
+}
+
+/* Cuts off what no line holds, to be set off against what is charged anew; returns how many parts that makes. */
+static int
+cut_beyond(const DeltaList *list, const AddedLine *lines, int nlines, Delta *rest, Delta *part)
+{
+	int64		amount = beyond_origin(lines, nlines, rest);
+	const Delta *charge = amount > 0 ? charged_anew(list, rest) : NULL;
+	AddedLine	origin = {.invoice_id = rest->live->origin_invoice, .line_no = rest->live->origin_line};
+
+	if (charge == NULL)
+		return 0;
+	*part = cut_off(rest, &origin, amount);
+	part->set_off = true;
+	part->due = charge->due;
+	return 1;
 }
 
 /*
@@ -136,24 +242,17 @@ charged_further(const AddedLine *added, const Delta *delta)
  * nothing.  A share of document discounts comes back with that line, which has it.
  */
 static int
-split_correction(AddedLine *lines, int nlines, const Delta *delta, Delta *parts)
+split_correction(const DeltaList *list, AddedLine *lines, int nlines, const Delta *delta, Delta *parts)
 {
 	Delta		rest = *delta;
-	int64		left = -delta->money.amount + delta->document_discount;
-	int			count = 0;
+	int			count;
 
-	for (int i = 0; i < nlines && left > 0; i++)
-	{
-		AddedLine  *added = &lines[i];
-		int64		amount = Min(left, added->holds);
-
-		if (!charged_further(added, delta))
-			continue;
-		parts[count++] = cut_off(&rest, added, amount);
-		added->holds -= amount;
-		note_given(lines, nlines, added, amount);
-		left -= amount;
-	}
+	count = cut_parts(lines, nlines, charged_further, &rest, -rest.money.amount + rest.document_discount, parts);
+	count += cut_parts(lines, nlines, shares_key, &rest, beyond_origin(lines, nlines, &rest), parts + count);
+	count += cut_beyond(list, lines, nlines, &rest, parts + count);
+	for (int i = 0; i < nlines; i++)
+		if (is_origin(&lines[i], &rest))
+			lines[i].holds += rest.money.amount;
 	if (count == 0 || rest.money.amount != 0 || rest.money.gross != 0 || rest.document_discount != 0)
 		parts[count++] = rest;
 	parts[count - 1].quantity = delta->quantity;
@@ -248,10 +347,10 @@ split_corrections(BatchAccount *account)
 
 		if (delta->correction && delta->money.amount < 0)
 			lines = added_of_item(account, delta->item_id, &nlines);
-		reserve(&split, nlines + 1);
+		reserve(&split, nlines + 2);
 		Assert(split.deltas != NULL);
 		if (nlines > 0)
-			parts = split_correction(lines, nlines, delta, split.deltas + split.count);
+			parts = split_correction(list, lines, nlines, delta, split.deltas + split.count);
 		else
 			split.deltas[split.count] = *delta;
 		if (parts > 1)

@@ -32,35 +32,57 @@ END $$;
 COMMENT ON FUNCTION billing_internal.cover_reopened(bigint, boolean, timestamptz) IS 'sets the account''s credit against invoices that are open again';
 
 -- The refund recorded before with the provider's reference, if it is the same.
-CREATE FUNCTION billing_internal.same_refund(kind text, origin bigint, amount numeric, provider text, reference text) RETURNS bigint
+CREATE FUNCTION billing_internal.same_refund(kind text, origin bigint, amount numeric, fee numeric, provider text, reference text) RETURNS bigint
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result CONSTANT bigint := billing_internal.known_reference('refund', provider, reference);
 BEGIN
     IF result IS NOT NULL AND NOT EXISTS (
         SELECT FROM billing.refund r WHERE r.account_id = origin >> 24 AND r.id = result AND r.kind = same_refund.kind
-           AND coalesce(r.payment_id, r.credit_note_id) = origin AND r.amount = coalesce(same_refund.amount, r.amount)) THEN
+           AND coalesce(r.payment_id, r.credit_note_id) = origin AND r.amount = coalesce(same_refund.amount, r.amount)
+              AND r.fee = coalesce(same_refund.fee, 0)) THEN
         PERFORM billing_internal.refuse_reference('refund', provider, reference);
     END IF;
     RETURN result;
 END $$;
-COMMENT ON FUNCTION billing_internal.same_refund(text, bigint, numeric, text, text) IS
+COMMENT ON FUNCTION billing_internal.same_refund(text, bigint, numeric, numeric, text, text) IS
     'refund or chargeback that was recorded before with a provider''s reference; idempotency_conflict where it is another';
+
+-- Since when so much of a payment or credit note is left: no date shows more given back than there was.  A refund that is
+-- told late keeps its date where it can.
+CREATE FUNCTION billing_internal.left_since(account_id bigint, origin_id bigint, amount numeric) RETURNS timestamptz
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH note AS (SELECT s.issued_on::timestamp AT TIME ZONE e.time_zone AS at, h.total + h.rounding_amount AS amount
+                    FROM billing.invoice_header h
+                    JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
+                    JOIN billing.entity e ON e.code = h.entity
+                   WHERE h.account_id = $1 AND h.id = $2),
+    moved AS (SELECT timestamptz '-infinity' AS at, 0 AS amount
+              UNION ALL SELECT p.received_at, p.amount FROM billing.payment p WHERE p.account_id = $1 AND p.id = $2
+              UNION ALL SELECT a.allocated_at, - a.amount FROM billing.payment_allocation a WHERE a.account_id = $1 AND a.payment_id = $2
+              UNION ALL SELECT n.at, n.amount FROM note n
+              UNION ALL SELECT coalesce(c.allocated_at, n.at), - c.amount FROM billing.credit_allocation c, note n WHERE c.account_id = $1 AND c.credit_note_id = $2
+              UNION ALL SELECT r.refunded_at, - r.amount FROM billing.refund r WHERE r.account_id = $1 AND $2 IN (r.payment_id, r.credit_note_id))
+    SELECT max(x.until) FILTER (WHERE x.amount_left < $3)
+      FROM (SELECT sum(sum(m.amount)) OVER (ORDER BY m.at) AS amount_left, lead(m.at) OVER (ORDER BY m.at) AS until FROM moved m GROUP BY m.at) x
+$$;
+COMMENT ON FUNCTION billing_internal.left_since(bigint, bigint, numeric) IS 'instant from which on so much of a payment or credit note is not used';
 
 CREATE FUNCTION billing_internal.write_refund(account_id bigint, kind text, payment_id bigint, credit_note_id bigint, currency text, amount numeric,
     fee numeric, at timestamptz, provider text, reference text, reason text, metadata jsonb) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result CONSTANT bigint := billing_internal.next_id(account_id);
+    given_at CONSTANT timestamptz := greatest(at, billing_internal.left_since(account_id, coalesce(payment_id, credit_note_id), amount));
     payload jsonb := jsonb_build_object('refund_id', result, 'currency', currency, 'amount', amount::text);
 BEGIN
     PERFORM billing_internal.claim_reference('refund', provider, reference, account_id, result);
     INSERT INTO billing.refund (account_id, id, kind, payment_id, credit_note_id, currency, amount, fee, refunded_at, provider, reference, reason, metadata)
-    VALUES (account_id, result, kind, payment_id, credit_note_id, currency, amount, fee, at, provider, reference, reason, billing_internal.check_metadata(metadata));
+    VALUES (account_id, result, kind, payment_id, credit_note_id, currency, amount, fee, given_at, provider, reference, reason, billing_internal.check_metadata(metadata));
     IF kind = 'chargeback' THEN
         payload := payload || jsonb_build_object('fee', fee::text);
     END IF;
-    PERFORM billing_internal.emit(account_id, CASE kind WHEN 'refund' THEN 'payment.refunded' ELSE 'payment.charged_back' END, at,
+    PERFORM billing_internal.emit(account_id, CASE kind WHEN 'refund' THEN 'payment.refunded' ELSE 'payment.charged_back' END, given_at,
                                   invoice_id => credit_note_id, payment_id => payment_id, payload => payload);
     PERFORM billing_internal.mark_credit(account_id);
     RETURN result;
@@ -83,7 +105,7 @@ DECLARE
     was_reopened boolean;
 BEGIN
     PERFORM billing_internal.check_billable(at), billing_internal.lock_payment(payment_id);
-    result := billing_internal.same_refund('refund', payment_id, amount, provider, reference);
+    result := billing_internal.same_refund('refund', payment_id, amount, 0, provider, reference);
     IF result IS NOT NULL THEN RETURN result; END IF;
     SELECT * INTO p FROM billing.payment x WHERE x.account_id = refund_payment.payment_id >> 24 AND x.id = refund_payment.payment_id;
     amount := billing_internal.check_left(amount, p.amount - p.amount_refunded - p.amount_charged_back, p.currency, format('of payment %s', p.id));
@@ -113,7 +135,7 @@ BEGIN
     IF h.kind <> 'credit_note' OR h.status = 'draft' THEN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be paid out', replace(h.kind, '_', ' '), h.id, h.status));
     END IF;
-    known := billing_internal.same_refund('refund', h.id, amount, provider, reference);
+    known := billing_internal.same_refund('refund', h.id, amount, 0, provider, reference);
     IF known IS NOT NULL THEN RETURN known; END IF;
     amount := billing_internal.check_left(amount, h.total + h.rounding_amount - h.amount_paid - h.amount_credited, h.currency, format('of credit note %s', h.id));
     UPDATE billing.invoice_header x
@@ -141,7 +163,7 @@ DECLARE
     result bigint;
 BEGIN
     PERFORM billing_internal.check_billable(at), billing_internal.lock_payment(payment_id);
-    result := billing_internal.same_refund('chargeback', payment_id, amount, provider, reference);
+    result := billing_internal.same_refund('chargeback', payment_id, amount, fee, provider, reference);
     IF result IS NOT NULL THEN RETURN result; END IF;
     SELECT * INTO p FROM billing.payment x WHERE x.account_id = charge_back_payment.payment_id >> 24 AND x.id = charge_back_payment.payment_id;
     amount := billing_internal.check_left(amount, p.amount - p.amount_refunded - p.amount_charged_back, p.currency, format('of payment %s', p.id));

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(289);
+SELECT plan(292);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 25) \g /dev/null
@@ -172,6 +172,13 @@ SELECT pg_temp.fails(format('SELECT billing.refund_payment(%s)', :p), 'LB502', '
 SELECT pg_temp.fails(format('SELECT billing.charge_back_payment(%s)', :p), 'LB502', 'nothing is left to be charged back');
 SELECT is(pg_temp.owes(:a), '0 paid, 50, 70', 'paid again') FROM (SELECT pg_temp.pay(:a, 100) OFFSET 0) x;
 
+-- Told to be earlier than there was so much of the payment: it counts from then on.
+SELECT pg_temp.debtor(100) AS a \gset
+SELECT pg_temp.pay(:a, 100) AS p, pg_temp.pay(:a, 50) AS free \gset
+SELECT billing.deallocate_payment(:p, pg_temp.doc(:a, 1), 40, effective_at => '2025-04-01'), billing.refund_payment(:p, 20, effective_at => '2025-03-01'), billing.refund_payment(:p, 50, effective_at => '2025-03-02'),
+       billing.refund_payment(:free, 10, effective_at => '2025-03-01'), billing.charge_back_payment(:free, effective_at => '2025-01-20') \g /dev/null
+SELECT is((SELECT array_agg((amount, refunded_at::date)::text ORDER BY id) FROM billing.refund WHERE account_id = :a), '{"(20.00,2025-04-01)","(50.00,2025-04-01)","(10.00,2025-03-01)","(40.00,2025-02-01)"}', 'no date shows more given back than there was');
+
 -- The bank's fee, passed on: a claim for the invoice that is open again, which the next payment pays.
 SELECT pg_temp.debtor(100) AS a \gset
 SELECT pg_temp.pay(:a, 100) AS p \gset
@@ -179,6 +186,7 @@ SELECT billing.charge_back_payment(:p, fee => 3.50, pass_on => true, effective_a
 SELECT is(array_agg(row(kind, status, total, tax_total, issued_on, claims_invoice_id, reason)::text), ARRAY[row('claim', 'open', 3.50, 0.00, date '2025-03-01', pg_temp.doc(:a, 1), 'no mandate')::text], 'a fee that is passed on is a claim')
   FROM billing.invoice WHERE account_id = :a AND kind = 'claim';
 SELECT is(billing.charge_back_payment(:p, fee => 3.50, pass_on => true, provider => 'psp', reference => 'cb_1'), :c::bigint, 'the same chargeback again');
+SELECT pg_temp.fails(format('SELECT billing.charge_back_payment(%s, fee => 4, provider => ''psp'', reference => ''cb_1'')', :p), 'LB301', 'another fee for the same reference');
 SELECT is(pg_temp.owes(:a), '100, 3.5', 'is the first, with one claim');
 SELECT is(pg_temp.owes(:a), '0 paid, 0 paid', 'paid like an invoice') FROM (SELECT pg_temp.pay(:a, 103.50) OFFSET 0) x;
 SELECT billing.charge_back_payment(pg_temp.pay(:a, 10), fee => 2, effective_at => '2025-03-02') \g /dev/null

@@ -73,8 +73,9 @@ BEGIN
     -- What was due by its last look and is not any more waits for its new time.
     PERFORM billing_internal.refresh_cases(acted.waiting_accounts, acted.waiting, at);
     IF acted.cases IS NULL THEN RETURN 0; END IF;
-    UPDATE billing.dunning_case c SET step_no = u.step_no, stepped_at = CASE WHEN u.wanted THEN at ELSE c.stepped_at END
-      FROM unnest(acted.accounts, acted.cases, acted.steps, acted.wanted) u (account_id, case_id, step_no, wanted)
+    -- A step that is passed over takes its place: the next one comes no sooner than if it had been done.
+    UPDATE billing.dunning_case c SET step_no = u.step_no, stepped_at = at
+      FROM unnest(acted.accounts, acted.cases, acted.steps) u (account_id, case_id, step_no)
      WHERE c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (acted.accounts);
     PERFORM billing_internal.change_cases(acted.starting_accounts, acted.starting, 'running', at, NULL);
     WITH done AS MATERIALIZED (

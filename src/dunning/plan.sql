@@ -7,7 +7,7 @@
 CREATE FUNCTION billing_internal.next_steps(account_ids bigint[], case_ids bigint[], schemes text[], versions int[], rounds int[], last_nos int[],
     base_ons date[], stepped_ats timestamptz[], at timestamptz, OUT n bigint, OUT step_no int, OUT step_at timestamptz)
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT c.n, s.step_no, (CASE WHEN k.days = 0 THEN w.at ELSE d.day + k.days + s.not_before END) AT TIME ZONE a.time_zone
+    SELECT c.n, s.step_no, (CASE WHEN k.days = 0 THEN f.at ELSE l.at::date + k.days + s.not_before END) AT TIME ZONE a.time_zone
       FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY c (account_id, case_id, scheme, version, round, last_no, base_on, stepped_at, n)
       JOIN billing.account a ON a.account_id = c.account_id
       JOIN billing.dunning_scheme m ON m.code = c.scheme AND m.version = c.version
@@ -26,9 +26,10 @@ CREATE FUNCTION billing_internal.next_steps(account_ids bigint[], case_ids bigin
                                 ELSE l.stepped_at + s.after END,
                            l.stepped_at::date + greatest(interval '1 day', CASE WHEN s.counted_from = 'due' AND p.counted_from = 'due' THEN s.after - p.after END)) AS at) r
      CROSS JOIN LATERAL (SELECT CASE WHEN r.at::time > s.not_after THEN r.at::date + 1 + s.not_before ELSE greatest(r.at, r.at::date + s.not_before) END AS at) w
-     CROSS JOIN LATERAL (SELECT greatest(w.at, l.at)::date AS day) d
-     CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 THEN 0
-                                     ELSE (SELECT min(k) FROM generate_series(0, 6) k WHERE extract(isodow FROM d.day + k) = ANY (s.weekdays)) END AS days) k
+     CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 OR extract(isodow FROM w.at) = ANY (s.weekdays) THEN w.at
+                                     ELSE (SELECT min(w.at::date + k) FROM generate_series(1, 6) k WHERE extract(isodow FROM w.at::date + k) = ANY (s.weekdays)) + s.not_before END AS at) f
+     CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 OR f.at >= l.at THEN 0
+                                     ELSE (SELECT min(k) FROM generate_series(0, 6) k WHERE extract(isodow FROM l.at::date + k) = ANY (s.weekdays)) END AS days) k
 $$;
 COMMENT ON FUNCTION billing_internal.next_steps(bigint[], bigint[], text[], int[], int[], int[], date[], timestamptz[], timestamptz) IS
     'the next step of each case and when it is due, by position; null: none is left';

@@ -6,7 +6,7 @@
 CREATE FUNCTION billing_internal.event_types(OUT type text, OUT meaning text, OUT ids text[], OUT payload_keys text[]) RETURNS SETOF record
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     VALUES ('account.created', 'an account was opened', '{}'::text[], '{entity,external_id}'::text[]),
-           ('account.changed', 'a row of table account was changed, or a discount of the whole account entered or ended', '{}', '{columns,verb,discount_id}'),
+           ('account.changed', 'a row of table account was changed, or a discount of the whole account entered or ended', '{}', '{columns,verb,discount_id,reason}'),
            ('subscription.created', 'a subscription was made, to start at occurred_at', '{subscription_id}', '{plan,external_id,states}'),
            ('subscription.changed', 'a verb changed a subscription from occurred_at on; states where they changed', '{subscription_id}', '{verb,change_id,states}'),
            ('subscription.change_withdrawn', 'a change that had not taken effect was withdrawn; states where they changed', '{subscription_id}', '{verb,change_id,states}'),

@@ -169,11 +169,11 @@ END $$;
 COMMENT ON FUNCTION billing_internal.allocate_by_rules(bigint, bigint, bigint[], text[], timestamptz) IS
     'sets what is left of a payment against invoices by a chain of rules';
 
--- Customer credit, the oldest first: payments, then credit notes.
-CREATE FUNCTION billing_internal.use_credit(account_id bigint, at timestamptz) RETURNS void
+-- Customer credit, the oldest first: payments, then credit notes.  Only for the invoices that are named, if any.
+CREATE FUNCTION billing_internal.use_credit(account_id bigint, at timestamptz, invoice_ids bigint[] DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    rules CONSTANT text[] := (SELECT e.allocation_rules FROM billing.account a JOIN billing.entity e ON e.code = a.entity
+    rules CONSTANT text[] := (SELECT CASE WHEN invoice_ids IS NULL THEN e.allocation_rules ELSE '{named}' END FROM billing.account a JOIN billing.entity e ON e.code = a.entity
                                WHERE a.account_id = use_credit.account_id);
     credit record;
     part record;
@@ -181,16 +181,16 @@ BEGIN
     FOR credit IN SELECT p.id FROM billing.payment p
                    WHERE p.account_id = use_credit.account_id AND p.kind = 'payment'
                      AND p.amount_allocated + p.amount_refunded + p.amount_charged_back < p.amount ORDER BY p.received_at, p.id LOOP
-        PERFORM billing_internal.allocate_by_rules(account_id, credit.id, NULL, rules, at);
+        PERFORM billing_internal.allocate_by_rules(account_id, credit.id, invoice_ids, rules, at);
     END LOOP;
     FOR credit IN SELECT h.id, h.currency, h.total + h.rounding_amount - h.amount_paid - h.amount_credited AS rest
                     FROM billing.invoice_header h
                    WHERE h.account_id = use_credit.account_id AND h.kind = 'credit_note' AND h.status = 'open' ORDER BY h.id LOOP
-        FOR part IN SELECT * FROM billing_internal.distribute(account_id, credit.currency, credit.rest, NULL, rules) LOOP
+        FOR part IN SELECT * FROM billing_internal.distribute(account_id, credit.currency, credit.rest, invoice_ids, rules) LOOP
             PERFORM billing_internal.set_off_credit(account_id, credit.id, part.invoice_id, part.share, at, part.rule);
         END LOOP;
     END LOOP;
     PERFORM billing_internal.mark_credit(account_id);
 END $$;
-COMMENT ON FUNCTION billing_internal.use_credit(bigint, timestamptz) IS
-    'sets payments and credit notes that are not used up against the open invoices of the locked account';
+COMMENT ON FUNCTION billing_internal.use_credit(bigint, timestamptz, bigint[]) IS
+    'sets payments and credit notes that are not used up against the open invoices of the locked account, or those that are named';

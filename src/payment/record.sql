@@ -78,13 +78,13 @@ COMMENT ON FUNCTION billing_internal.check_named_invoices(bigint, bigint[], text
 
 CREATE FUNCTION billing.record_payment(account_id bigint, amount numeric, currency text, method text DEFAULT NULL,
     payment_method_id bigint DEFAULT NULL, provider text DEFAULT NULL, reference text DEFAULT NULL, invoice_ids bigint[] DEFAULT NULL,
-    rules text[] DEFAULT NULL, reversible_until timestamptz DEFAULT NULL, effective_at timestamptz DEFAULT NULL,
+    rules text[] DEFAULT NULL, reversible_until timestamptz DEFAULT NULL, subscription_id bigint DEFAULT NULL, effective_at timestamptz DEFAULT NULL,
     metadata jsonb DEFAULT NULL, idempotency_key text DEFAULT NULL)
     RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
-COMMENT ON FUNCTION billing.record_payment(bigint, numeric, text, text, bigint, text, text, bigint[], text[], timestamptz, timestamptz, jsonb, text) IS
-    'records money received and sets it against invoices by rules, the entity''s unless others are named; what is left is customer credit; one payment per provider and reference; returns its id';
+COMMENT ON FUNCTION billing.record_payment(bigint, numeric, text, text, bigint, text, text, bigint[], text[], timestamptz, bigint, timestamptz, jsonb, text) IS
+    'records money received and sets it against invoices by rules, the entity''s unless others are named; what is left is customer credit; with a subscription its invoices come first, and one that waits for its first payment comes to life when credit covers it; one payment per provider and reference; returns its id';
 CREATE FUNCTION billing_internal.record_payment(account_id bigint, amount numeric, currency text, method text, payment_method_id bigint,
-    provider text, reference text, invoice_ids bigint[], rules text[], reversible_until timestamptz, effective_at timestamptz,
+    provider text, reference text, invoice_ids bigint[], rules text[], reversible_until timestamptz, subscription_id bigint, effective_at timestamptz,
     metadata jsonb, idempotency_key text)
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -109,7 +109,7 @@ BEGIN
         RETURN result;
     END IF;
     way := billing_internal.check_method(account_id, method, payment_method_id);
-    PERFORM billing_internal.check_named_invoices(account_id, invoice_ids, rules);
+    PERFORM billing_internal.check_named_invoices(account_id, invoice_ids, rules), billing_internal.discounted_subscription(account_id, subscription_id, NULL);
     result := billing_internal.next_id(account_id);
     PERFORM billing_internal.claim_reference('payment', provider, reference, account_id, result);
     INSERT INTO billing.payment (account_id, id, currency, amount, received_at, reversible_until, method, payment_method_id, provider, reference, metadata)
@@ -118,12 +118,20 @@ BEGIN
             way, payment_method_id, provider, reference, billing_internal.check_metadata(metadata));
     PERFORM billing_internal.emit(account_id, 'payment.received', at, payment_id => result, payload => jsonb_strip_nulls(
         jsonb_build_object('currency', currency, 'amount', amount::text, 'provider', provider, 'reference', reference)));
-    PERFORM billing_internal.allocate_by_rules(account_id, result, invoice_ids, rules, at);
+    IF billing_internal.awaits_payment(account_id, subscription_id) THEN
+        PERFORM billing_internal.activate_paid(account_id, result, subscription_id, at);
+    END IF;
+    -- What does not suffice waits for the rest.
+    IF NOT billing_internal.awaits_payment(account_id, subscription_id) THEN
+        PERFORM billing_internal.allocate_by_rules(account_id, result, billing_internal.open_invoices_of(account_id, subscription_id), '{named}', at)
+          WHERE subscription_id IS NOT NULL;
+        PERFORM billing_internal.allocate_by_rules(account_id, result, invoice_ids, rules, at);
+    END IF;
     PERFORM billing_internal.mark_credit(account_id), billing_internal.adopt_method(account_id, result, at),
             billing_internal.notify_customer(account_id, 'receipt', '{mail,letter}', at, NULL, result, NULL, NULL, NULL);
     RETURN result;
 END $$;
-COMMENT ON FUNCTION billing_internal.record_payment(bigint, numeric, text, text, bigint, text, text, bigint[], text[], timestamptz, timestamptz, jsonb, text) IS
+COMMENT ON FUNCTION billing_internal.record_payment(bigint, numeric, text, text, bigint, text, text, bigint[], text[], timestamptz, bigint, timestamptz, jsonb, text) IS
     'body of billing.record_payment';
 
 -- Locks the accounts of a bulk call in the order that excludes deadlocks.
@@ -164,7 +172,8 @@ BEGIN
     FOR p IN SELECT jsonb_array_elements(payments) LOOP
         RETURN NEXT billing_internal.record_payment((p->>'account_id')::bigint, (p->>'amount')::numeric, p->>'currency', p->>'method',
             (p->>'payment_method_id')::bigint, p->>'provider', p->>'reference', billing_internal.json_array(p->'invoice_ids')::bigint[],
-            billing_internal.json_array(p->'rules'), (p->>'reversible_until')::timestamptz, (p->>'effective_at')::timestamptz,
+            billing_internal.json_array(p->'rules'), (p->>'reversible_until')::timestamptz,
+            (p->>'subscription_id')::bigint, (p->>'effective_at')::timestamptz,
             nullif(p->'metadata', 'null'), NULL);
     END LOOP;
 END $$;

@@ -50,7 +50,7 @@ BEGIN
        AND (t.outcome IS NULL OR t.outcome = 'submitted');
     PERFORM billing_internal.use_mandate(account_id, c.payment_method_id, at);
     payment := billing_internal.record_payment(account_id, c.amount, c.currency, c.type, c.payment_method_id, c.provider, reference,
-        CASE WHEN c.payable THEN ARRAY[c.invoice_id] END, c.rules, NULL, at, jsonb_build_object('collection_id', collection_id), NULL);
+        CASE WHEN c.payable THEN ARRAY[c.invoice_id] END, c.rules, NULL, NULL, at, jsonb_build_object('collection_id', collection_id), NULL);
     IF payment IS DISTINCT FROM c.payment_id THEN
         UPDATE billing.collection x SET payment_id = payment, amount = c.amount
          WHERE x.account_id = collection_succeeded.account_id AND x.id = collection_id AND x.payment_id IS NULL;

@@ -51,6 +51,7 @@ BEGIN
     d.from_at := at;
     d.cycles := billing_internal.check_between((change->>'cycles')::int, 'cycles', 1, 100000);
     d.description := change->>'description';
+    d.reason := change->>'reason';
     d.metadata := billing_internal.check_metadata(nullif(change->'metadata', 'null'));
     d.coupon := change->>'coupon';
     d.document := coalesce((change->>'document')::boolean, false) OR d.type = 'fixed' AND d.subscription_id IS NULL;
@@ -108,7 +109,7 @@ BEGIN
     END IF;
     INSERT INTO billing.discount SELECT d.*;
     PERFORM billing_internal.timeline_changed(account_id, at, true),
-            billing_internal.emit(account_id, 'account.changed', at, payload => jsonb_build_object('verb', 'add_discount', 'discount_id', d.id));
+            billing_internal.emit(account_id, 'account.changed', at, payload => jsonb_build_object('verb', 'add_discount', 'discount_id', d.id) || jsonb_strip_nulls(jsonb_build_object('reason', d.reason)));
     IF invoice_now THEN
         PERFORM billing_internal.bill_now(account_id, at);
     END IF;
@@ -193,6 +194,7 @@ BEGIN
     PERFORM billing_internal.check_not_ended('discount', d.id, d.to_at, at);
     at := greatest(at, d.from_at);
     d.to_at := at;
+    d.end_reason := change->>'reason';
     RETURN billing_internal.with_row(billing_internal.new_edits(d.id, at), 'discount', to_jsonb(d));
 END $$;
 COMMENT ON FUNCTION billing_internal.plan_end_discount(bigint, jsonb) IS 'plan of billing.end_discount for a subscription or an item';
@@ -215,9 +217,9 @@ BEGIN
     PERFORM billing_internal.check_instant(at, 'effective_at'), billing_internal.lock_account(d.account_id);
     d := jsonb_populate_record(NULL::billing.discount, billing_internal.discount_row(discount_id));
     PERFORM billing_internal.check_not_ended('discount', d.id, d.to_at, at);
-    UPDATE billing.discount x SET to_at = greatest(at, x.from_at) WHERE x.account_id = d.account_id AND x.id = d.id;
+    UPDATE billing.discount x SET to_at = greatest(at, x.from_at), end_reason = end_discount.reason WHERE x.account_id = d.account_id AND x.id = d.id;
     PERFORM billing_internal.timeline_changed(d.account_id, greatest(at, d.from_at), true),
-            billing_internal.emit(d.account_id, 'account.changed', at, payload => jsonb_build_object('verb', 'end_discount', 'discount_id', d.id));
+            billing_internal.emit(d.account_id, 'account.changed', at, payload => jsonb_build_object('verb', 'end_discount', 'discount_id', d.id) || jsonb_strip_nulls(jsonb_build_object('reason', reason)));
     IF invoice_now THEN
         PERFORM billing_internal.bill_now(d.account_id, at);
     END IF;

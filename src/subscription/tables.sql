@@ -195,6 +195,8 @@ CREATE TABLE IF NOT EXISTS billing.discount ( -- discounts and increments of an 
     coupon text, -- coupon that brought it; null: none
     description text, -- for people
     metadata jsonb NOT NULL DEFAULT '{}', -- anything the caller wants to keep
+    reason text, -- why it was given
+    end_reason text, -- why it was ended by hand
     CONSTRAINT discount_range_check CHECK (to_at >= from_at),
     CONSTRAINT discount_scope_check CHECK (item_id IS NULL OR subscription_id IS NOT NULL),
     CONSTRAINT discount_document_check CHECK (NOT document OR kind = 'discount' AND item_id IS NULL),

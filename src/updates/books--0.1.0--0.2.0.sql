@@ -26,6 +26,7 @@ ALTER TABLE IF EXISTS billing.account_state ADD COLUMN IF NOT EXISTS event_no bi
     ADD COLUMN IF NOT EXISTS has_credit boolean NOT NULL DEFAULT false;
 ALTER TABLE IF EXISTS billing.subscription ADD COLUMN IF NOT EXISTS payment_method_id bigint,
     ADD COLUMN IF NOT EXISTS dunning_scheme text;
+ALTER TABLE IF EXISTS billing.discount ADD COLUMN IF NOT EXISTS reason text, ADD COLUMN IF NOT EXISTS end_reason text;
 ALTER TABLE IF EXISTS billing.invoice_header ADD COLUMN IF NOT EXISTS claims_invoice_id bigint,
     ADD COLUMN IF NOT EXISTS external_number text,
     ADD COLUMN IF NOT EXISTS external_issued_on date,

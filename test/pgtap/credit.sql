@@ -123,6 +123,34 @@ SELECT pg_temp.pay(:a, 60, 1) AS p, pg_temp.pay(:a, 65) AS q \gset
 SELECT billing.charge_back_payment(:p, fee => 8, pass_on => true, effective_at => '2025-03-01') \g /dev/null
 SELECT is(pg_temp.owes(:a), '0 paid, 3', 'the invoice first, then the fee for the payment that came back');
 
+-- --- The first payment -------------------------------------------------------------------------------
+SELECT billing.create_tax('vat', category => 'S', rate => 25) \g /dev/null
+SELECT billing.create_price('seat', currency => 'EUR', every => '1 month', tax => 'vat', timing => 'advance', scheme => '{"model":"flat","flat_amount":80}') \g /dev/null
+SELECT billing.create_plan('team', items => '[{"price":"seat"}]') \g /dev/null
+CREATE FUNCTION pg_temp.pending(account bigint) RETURNS bigint LANGUAGE sql AS $$ SELECT billing.create_subscription($1, 'team', start_at => '2025-04-01', await_payment => true) $$;
+CREATE FUNCTION pg_temp.status(subscription bigint, at timestamptz) RETURNS text LANGUAGE sql AS $$ SELECT billing.subscription_state_on($1, $2) $$;
+SELECT pg_temp.debtor(30) AS a \gset
+SELECT pg_temp.pending(:a) AS s, billing.add_payment_method(:a, 'card', provider => 'psp', token => 't', make_default => false) AS card \gset
+SELECT billing.record_payment(:a, 40, 'EUR', subscription_id => :s, effective_at => '2025-04-01') AS p \gset
+SELECT is(row(pg_temp.owes(:a), pg_temp.status(:s, '2025-04-02'))::text, '("30 credit 40",pending)', 'less than the first payment waits for the rest, and pays nothing else');
+SELECT billing.record_payment(:a, 60, 'EUR', payment_method_id => :card, subscription_id => :s, effective_at => '2025-04-05') AS q \gset
+SELECT is(row(pg_temp.owes(:a), pg_temp.status(:s, '2025-04-06'))::text, '("30, 0 paid",active)', 'all of it brings the subscription to life and pays its first invoice');
+SELECT is((SELECT min(period_start) FROM billing.invoice_line WHERE subscription_id = :s), '2025-04-05'::timestamptz, 'from when it was paid');
+SELECT is((SELECT payment_method_id FROM billing.subscription WHERE id = :s), :card::bigint, 'what recurs by the same method is collected with it');
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = :a AND payload->>'verb' = 'activate_subscription'), 1::bigint, 'told by an event');
+SELECT billing.bill_account(:a, '2025-05-05') \g /dev/null
+SELECT billing.record_payment(:a, 110, 'EUR', subscription_id => :s, effective_at => '2025-05-06') \g /dev/null
+SELECT is(pg_temp.owes(:a), '20, 0 paid, 0 paid', 'later its invoices come first, then the rules');
+SELECT pg_temp.debtor(30) AS a \gset
+SELECT pg_temp.pending(:a) AS s, pg_temp.pending(:a) AS t \gset
+SELECT billing.fail_subscription(:t, effective_at => '2025-04-02') \g /dev/null
+SELECT billing.record_payment(:a, 120, 'EUR', method => 'ideal', subscription_id => :s, provider => 'psp', reference => 'first', effective_at => '2025-04-01'),
+       billing.record_payment(:a, 20, 'EUR', subscription_id => :t, effective_at => '2025-04-03') \g /dev/null
+SELECT is(billing.record_payment(:a, 120, 'EUR', subscription_id => :s, provider => 'psp', reference => 'first') > 0, true, 'told twice, paid once');
+SELECT is(row(pg_temp.owes(:a), pg_temp.status(:s, '2025-04-06'), pg_temp.status(:t, '2025-04-06'))::text, '("0 paid, 0 paid credit 10",active,failed)',
+          'what is more goes by the rules; money for what failed is recorded and brings nothing to life');
+SELECT pg_temp.fails(format('SELECT billing.record_payment(%s, 1, ''EUR'', subscription_id => %s)', pg_temp.debtor(10), :s), 'LB109', 'another account''s subscription');
+
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
 SELECT * FROM finish();
 ROLLBACK;

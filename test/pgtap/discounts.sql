@@ -147,6 +147,12 @@ SELECT billing.end_discount(:d, effective_at => '2026-05-01') \g /dev/null
 SELECT throws_ok(format('SELECT billing.end_discount(%s, effective_at => ''2026-06-01'')', :d), 'LB306', NULL, 'a discount ends once');
 SELECT is((SELECT count(*) FROM billing.discount), (SELECT discounts FROM before), 'nothing was entered');
 
+-- Why: of the whole account and of a subscription alike.
+SELECT billing.add_discount(:a, 10, effective_at => '2026-07-01', reason => 'loyal') AS d, billing.add_discount(:s >> 24, 10, subscription_id => :s, effective_at => '2026-07-01', reason => 'late') AS e \gset
+SELECT billing.end_discount(:d, effective_at => '2026-08-01', reason => 'left'), billing.end_discount(:e, effective_at => '2026-08-01', reason => 'in time') \g /dev/null
+SELECT is((SELECT string_agg(format('%s, %s', reason, end_reason), '; ' ORDER BY id = :e) FROM billing.discount WHERE id IN (:d, :e)), 'loyal, left; late, in time', 'the reasons are kept');
+SELECT is((SELECT string_agg(payload->>'reason', ', ' ORDER BY event_no) FROM billing.event WHERE account_id = :a AND type = 'account.changed' AND payload->>'discount_id' = :'d'), 'loyal, left', 'and told');
+
 -- Each key once, whatever the idempotency key is used for again.
 SELECT billing.add_discount(:a, 10, effective_at => '2026-07-01', idempotency_key => 'k') AS d \gset
 SELECT is(billing.add_discount(:a, 10, effective_at => '2026-07-01', idempotency_key => 'k'), :d::bigint, 'the same key: the same discount');

@@ -40,6 +40,7 @@ CREATE FUNCTION billing_internal.write_notifications(account_ids bigint[], code 
 DECLARE
     written bigint[];
 BEGIN
+    IF NOT EXISTS (SELECT FROM billing.template t WHERE t.code = write_notifications.code) THEN RETURN NULL; END IF;
     WITH wanted AS (
         SELECT w.account_id, w.invoice_id, w.payment_id, t.*, row_number() OVER (PARTITION BY w.account_id ORDER BY w.no) AS place,
                billing_internal.message_fields(w.account_id, w.invoice_id, w.payment_id) || coalesce(write_notifications.fields, '{}') AS fields
@@ -47,7 +48,7 @@ BEGIN
          CROSS JOIN LATERAL billing_internal.chosen_template(w.account_id, write_notifications.code, channels) t),
     counted AS (
         UPDATE billing.account_state s SET next_ordinal = s.next_ordinal + w.n
-          FROM (SELECT x.account_id, count(*)::int AS n FROM wanted x GROUP BY 1) w WHERE s.account_id = w.account_id
+          FROM (SELECT x.account_id, count(*)::int AS n FROM wanted x GROUP BY 1) w WHERE s.account_id = w.account_id AND s.account_id = ANY (account_ids)
         RETURNING s.account_id, s.next_ordinal - w.n AS first),
     inserted AS (
         INSERT INTO billing.notification (account_id, id, code, channel, language, recipient, subject, body, invoice_id, payment_id, case_id, created_at, not_before)

@@ -82,11 +82,13 @@ COMMENT ON FUNCTION billing_internal.end_collection(bigint, bigint, text, text, 
 -- Called when what is settled of an invoice has changed: what is not open is not collected.  What the provider decides
 -- already stays; should it come in, it is customer credit.
 CREATE FUNCTION billing_internal.collection_of_invoice_changed(account_id bigint, invoice_id bigint, at timestamptz) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT billing_internal.end_collection(c.account_id, c.id, 'canceled', 'invoice is ' || h.status, $3)
-      FROM billing.collection c JOIN billing.invoice_header h ON h.account_id = c.account_id AND h.id = c.invoice_id AND h.status <> 'open'
-     WHERE c.account_id = $1 AND c.invoice_id = $2 AND c.status IN ('waiting', 'claimed')
-$$;
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.end_collection(c.account_id, c.id, 'canceled', 'invoice is ' || h.status, at)
+       FROM billing.collection c JOIN billing.invoice_header h ON h.account_id = c.account_id AND h.id = c.invoice_id AND h.status <> 'open'
+      WHERE c.account_id = collection_of_invoice_changed.account_id AND c.invoice_id = collection_of_invoice_changed.invoice_id
+        AND c.status IN ('waiting', 'claimed');
+END $$;
 COMMENT ON FUNCTION billing_internal.collection_of_invoice_changed(bigint, bigint, timestamptz) IS 'cancels the collection of an invoice that is not open any more';
 
 -- Mandates that lapsed, methods that expired.

@@ -39,19 +39,26 @@ COMMENT ON FUNCTION billing_internal.recurring_payment_method(bigint, text, text
 -- The method that pays a reminder becomes that of the subscriptions reminded of, unless they are collected with it
 -- anyway.  The case of a whole account reminds of what was due when a step was done.
 CREATE FUNCTION billing_internal.adopt_method(account_id bigint, payment_id bigint, at timestamptz) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT billing_internal.set_payment_method($1, x.payment_method_id, x.subscription_id)
-      FROM (SELECT DISTINCT p.payment_method_id, l.subscription_id
-              FROM billing.payment p
-              JOIN billing.account o ON o.account_id = p.account_id
-              JOIN billing.payment_allocation a ON a.account_id = p.account_id AND a.payment_id = p.id
-              JOIN billing.invoice i ON i.account_id = a.account_id AND i.id = a.invoice_id
-              JOIN billing.dunning_case c ON c.account_id = p.account_id AND c.step_no > 0
-               AND (c.invoice_id = a.invoice_id OR c.invoice_id IS NULL AND i.due_on < billing_internal.local_day(c.account_id, c.stepped_at))
-              JOIN billing.invoice_line l ON l.account_id = p.account_id AND l.invoice_id = a.invoice_id
-              JOIN billing.subscription s ON s.account_id = p.account_id AND s.id = l.subscription_id
-               AND coalesce(s.payment_method_id, o.payment_method_id) IS DISTINCT FROM p.payment_method_id
-             WHERE p.account_id = $1 AND p.id = $2 AND billing_internal.is_usable($1, p.payment_method_id, $3)) x
-$$;
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    method CONSTANT bigint := (SELECT p.payment_method_id FROM billing.payment p WHERE p.account_id = adopt_method.account_id AND p.id = adopt_method.payment_id);
+BEGIN
+    -- Most payments end here, and cost no more than this.
+    IF method IS NULL OR NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = adopt_method.account_id AND c.step_no > 0)
+       OR NOT billing_internal.is_usable(account_id, method, at) THEN
+        RETURN;
+    END IF;
+    PERFORM billing_internal.set_payment_method(x.account_id, method, x.subscription_id)
+       FROM (SELECT DISTINCT l.account_id, l.subscription_id
+               FROM billing.account o
+               JOIN billing.payment_allocation a ON a.account_id = o.account_id AND a.payment_id = adopt_method.payment_id
+               JOIN billing.invoice i ON i.account_id = a.account_id AND i.id = a.invoice_id
+               JOIN billing.dunning_case c ON c.account_id = o.account_id AND c.step_no > 0
+                AND (c.invoice_id = a.invoice_id OR c.invoice_id IS NULL AND i.due_on < billing_internal.local_day(c.account_id, c.stepped_at))
+               JOIN billing.invoice_line l ON l.account_id = o.account_id AND l.invoice_id = a.invoice_id
+               JOIN billing.subscription s ON s.account_id = o.account_id AND s.id = l.subscription_id
+                AND coalesce(s.payment_method_id, o.payment_method_id) IS DISTINCT FROM method
+              WHERE o.account_id = adopt_method.account_id) x;
+END $$;
 COMMENT ON FUNCTION billing_internal.adopt_method(bigint, bigint, timestamptz) IS
     'makes the method of a payment that paid a reminder that of its subscriptions';

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS billing.invoice_header ( -- documents: invoices, cred
 ) WITH (fillfactor = 90);
 CREATE INDEX IF NOT EXISTS invoice_header_id_idx ON billing.invoice_header (id);
 CREATE INDEX IF NOT EXISTS invoice_header_open_idx ON billing.invoice_header (account_id) WHERE status = 'open' AND kind = 'invoice';
+CREATE INDEX IF NOT EXISTS invoice_header_credit_idx ON billing.invoice_header (account_id) WHERE status = 'open' AND kind = 'credit_note';
 CREATE INDEX IF NOT EXISTS invoice_header_draft_idx ON billing.invoice_header (account_id) WHERE status = 'draft';
 
 CREATE TABLE IF NOT EXISTS billing.invoice_line ( -- lines of documents

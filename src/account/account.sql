@@ -153,3 +153,30 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION billing_internal.create_accounts(jsonb) IS 'body of billing.create_accounts';
+
+CREATE FUNCTION billing_internal.check_language(language text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF language !~ '^[a-z]{2,3}(-[A-Z]{2})?$' THEN
+        PERFORM billing_internal.fail('invalid_argument', format('language is "%s"', language), 'Languages are written as in "de" or "de-AT".');
+    END IF;
+    RETURN language;
+END $$;
+COMMENT ON FUNCTION billing_internal.check_language(text) IS 'refuses what is no language of messages';
+
+CREATE FUNCTION billing.change_contact(account_id bigint, email text DEFAULT NULL, phone text DEFAULT NULL, language text DEFAULT NULL, address jsonb DEFAULT NULL)
+    RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_application';
+COMMENT ON FUNCTION billing.change_contact(bigint, text, text, text, jsonb) IS
+    'changes how messages and later documents reach a customer; what is left out stays, what is empty is removed; returns the account';
+CREATE FUNCTION billing_internal.change_contact(account_id bigint, email text, phone text, language text, address jsonb) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.lock_account(account_id), billing_internal.check_language(nullif(language, ''));
+    UPDATE billing.account a
+       SET email = nullif(coalesce(change_contact.email, a.email), ''), phone = nullif(coalesce(change_contact.phone, a.phone), ''),
+           language = nullif(coalesce(change_contact.language, a.language), ''),
+           address = CASE WHEN change_contact.address IS NULL THEN a.address ELSE billing_internal.check_address(change_contact.address) END
+     WHERE a.account_id = change_contact.account_id;
+    RETURN account_id;
+END $$;
+COMMENT ON FUNCTION billing_internal.change_contact(bigint, text, text, text, jsonb) IS 'body of billing.change_contact';

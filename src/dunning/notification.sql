@@ -139,7 +139,7 @@ CREATE FUNCTION billing_internal.acknowledge_notification(notification_id bigint
 DECLARE
     n billing.notification;
 BEGIN
-    PERFORM billing_internal.check_one_of(outcome, 'outcome', 'sent', 'failed');
+    PERFORM billing_internal.check_one_of(outcome, 'outcome', 'sent', 'failed'), billing_internal.check_instant(coalesce(effective_at, now()), 'effective_at');
     IF outcome = 'sent' AND failure IS NOT NULL THEN
         PERFORM billing_internal.fail('invalid_argument', 'a message that was sent has no failure');
     END IF;

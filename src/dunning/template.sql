@@ -48,10 +48,8 @@ CREATE FUNCTION billing_internal.create_template(entity text, code text, channel
 BEGIN
     PERFORM billing_internal.the_entity(entity), billing_internal.check_not_empty(code, 'code'), billing_internal.check_one_of(channel, 'channel', 'mail', 'sms', 'letter'),
             billing_internal.check_not_empty(body, 'body'), billing_internal.check_template(body, 'body'),
-            billing_internal.check_not_empty(subject, 'subject'), billing_internal.check_template(subject, 'subject');
-    IF language !~ '^[a-z]{2,3}(-[A-Z]{2})?$' THEN
-        PERFORM billing_internal.fail('invalid_argument', format('language is "%s"', language), 'Languages are written as in "de" or "de-AT".');
-    ELSIF channel = 'mail' AND subject IS NULL OR channel = 'sms' AND subject IS NOT NULL THEN
+            billing_internal.check_not_empty(subject, 'subject'), billing_internal.check_template(subject, 'subject'), billing_internal.check_language(language);
+    IF channel = 'mail' AND subject IS NULL OR channel = 'sms' AND subject IS NOT NULL THEN
         PERFORM billing_internal.fail('invalid_argument', CASE channel WHEN 'mail' THEN 'a mail needs a subject' ELSE 'a text message has no subject' END);
     END IF;
     INSERT INTO billing.template (entity, code, channel, language, subject, body)

@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(30);
+SELECT plan(35);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}', subject => 'Invoice {number}') \g /dev/null
 CREATE FUNCTION pg_temp.dun(account bigint, VARIADIC at timestamptz[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -121,6 +121,21 @@ SELECT pg_temp.dun(:eve, '2025-03-03') \g /dev/null
 SELECT results_eq(format('SELECT kind, status FROM billing.invoice WHERE account_id = %s ORDER BY 1', :eve),
     $$VALUES ('claim', 'uncollectible'), ('invoice', 'uncollectible'), ('invoice', 'uncollectible')$$, 'after the last step all is given up');
 SELECT is(pg_temp.case_state(:eve), 'written_off', 'and the case is written off, not succeeded');
+
+-- How a customer is reached.
+SELECT billing.create_template('acme', 'reminder', 'sms', 'de', 'Bitte zahlen Sie {amount_due} {currency}.') \g /dev/null
+SELECT billing.create_dunning_scheme('fallback', steps => '[{"after":"1 day","actions":["remind"],"template":"reminder","channels":["mail","sms"]}]') \g /dev/null
+SELECT billing.create_account('Udo', entity => 'acme', email => 'udo@example.org') AS udo \gset
+SELECT billing.change_contact(:udo, email => '', phone => '+49 30 1234', language => 'de-AT', address => '{"city":"Wien"}'),
+       billing.change_contact(:udo), billing.assign_dunning_scheme('fallback', account_id => :udo), pg_temp.debt(:udo, '2025-03-01') \g /dev/null
+SELECT pg_temp.dun(:udo, '2025-03-02') \g /dev/null
+SELECT results_eq(format('SELECT channel, language, recipient->>%L, subject, body FROM billing.notification WHERE account_id = %s', 'phone', :udo),
+    $$VALUES ('sms', 'de', '+49 30 1234', NULL::text, 'Bitte zahlen Sie 100.00 EUR.')$$, 'without electronic address by text message, in the language without its region');
+SELECT throws_ok('SELECT billing.change_contact(0, phone => ''1'')', 'LB108', NULL, 'an account that is not there');
+SELECT throws_ok(format('SELECT billing.change_contact(%s, language => %L)', :udo, 'Deutsch'), 'LB208', NULL, 'no language');
+SELECT throws_ok(format('SELECT billing.change_contact(%s, address => %L)', :udo, '{"planet":"Mars"}'), 'LB208', NULL, 'no address');
+SELECT throws_ok(format('SELECT billing.acknowledge_notification(%s, %L, effective_at => %L) FROM billing.claim_notifications(%L, 100, at => %L) WHERE account_id = %s',
+    (SELECT id FROM billing.notification WHERE account_id = :udo), 'sent', 'infinity', 'w', '2025-03-02', :udo), '22008', NULL, 'a message is sent at an instant');
 
 -- Slips that would be found when a reminder does not go out.
 SELECT throws_ok($$SELECT billing.create_dunning_scheme('slip', '[{"after":7,"actions":["event"]}]')$$, 'LB504', NULL, 'an interval has a unit');

@@ -20,17 +20,20 @@ CREATE FUNCTION billing_internal.log_case_changes(account_ids bigint[], case_ids
 DECLARE
     told record;
 BEGIN
-    WITH logged AS (
-        INSERT INTO billing.dunning_case_change (account_id, case_id, change_no, changed_at, from_state, to_state, round, actor, reason, until)
-        SELECT c.account_id, c.id, 1 + coalesce(l.last_no, 0), at, u.from_state, c.state, c.round, session_user, why, c.paused_until
-          FROM unnest(account_ids, case_ids, from_states) u (account_id, case_id, from_state)
-          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (account_ids)
-         CROSS JOIN LATERAL (SELECT max(x.change_no) AS last_no FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id) l
-        RETURNING *)
-    SELECT array_agg(l.account_id) AS accounts, array_agg(c.invoice_id) AS invoices, array_agg(l.case_id) AS cases,
-           array_agg(jsonb_strip_nulls(jsonb_build_object('from', l.from_state, 'to', l.to_state, 'round', l.round, 'reason', l.reason, 'until', billing_internal.payload_instant(l.until)))) AS payloads
-      INTO told FROM logged l JOIN billing.dunning_case c ON c.account_id = l.account_id AND c.id = l.case_id AND c.account_id = ANY (account_ids);
-    PERFORM billing_internal.emit_all(told.accounts, 'dunning.case_changed', at, told.invoices, told.cases, told.payloads);
+    SELECT array_agg(l.account_id) AS accounts, array_agg(l.id) AS cases, array_agg(l.invoice_id) AS invoices, array_agg(l.change_no) AS numbers,
+           array_agg(l.from_state) AS from_states, array_agg(l.state) AS states, array_agg(l.round) AS rounds, array_agg(l.paused_until) AS untils,
+           array_agg('dunning.case_changed'::text) AS types,
+           array_agg(jsonb_strip_nulls(jsonb_build_object('from', l.from_state, 'to', l.state, 'round', l.round, 'reason', why,
+               'until', CASE WHEN l.paused_until IS NOT NULL THEN billing_internal.payload_instant(l.paused_until) END))) AS payloads
+      INTO told
+      FROM (SELECT c.*, u.from_state, 1 + coalesce((SELECT max(x.change_no) FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id), 0) AS change_no
+              FROM unnest(account_ids, case_ids, from_states) u (account_id, case_id, from_state)
+              JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id) l;
+    IF told.cases IS NULL THEN RETURN; END IF;
+    INSERT INTO billing.dunning_case_change (account_id, case_id, change_no, changed_at, from_state, to_state, round, actor, reason, until)
+    SELECT t.account_id, t.case_id, t.change_no, at, t.from_state, t.state, t.round, session_user, why, t.until
+      FROM unnest(told.accounts, told.cases, told.numbers, told.from_states, told.states, told.rounds, told.untils) t (account_id, case_id, change_no, from_state, state, round, until);
+    PERFORM billing_internal.emit_all(told.accounts, told.types, at, told.invoices, told.cases, told.payloads);
 END $$;
 COMMENT ON FUNCTION billing_internal.log_case_changes(bigint[], bigint[], text[], timestamptz, text) IS 'writes the history and the events of cases that changed';
 
@@ -44,23 +47,19 @@ DECLARE
 BEGIN
     IF case_ids IS NULL OR case_ids = '{}' THEN RETURN; END IF;
     SELECT c.id, c.state INTO bad FROM unnest(account_ids, case_ids) u (account_id, case_id)
-      JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (account_ids)
+      JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id
       JOIN billing_internal.case_transitions() t ON t.from_state = c.state
      WHERE change_cases.to_state <> ALL (t.to_states) LIMIT 1;
     IF FOUND THEN
         PERFORM billing_internal.fail('wrong_case_state', format('dunning case %s is %s and cannot become %s', bad.id, bad.state, to_state));
     END IF;
-    WITH old AS (
-        SELECT c.account_id, c.id, c.state FROM unnest(account_ids, case_ids) u (account_id, case_id)
-          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (account_ids)),
-    done AS (
-        UPDATE billing.dunning_case c
-           SET state = change_cases.to_state, changed_at = at, resume_state = CASE WHEN change_cases.to_state = 'paused' THEN c.state END,
-               pause_reason = change_cases.pause_reason, paused_until = until,
-               next_step_at = CASE change_cases.to_state WHEN 'paused' THEN until WHEN 'running' THEN c.next_step_at WHEN 'not_started' THEN c.next_step_at END
-          FROM old o WHERE c.account_id = o.account_id AND c.id = o.id AND c.account_id = ANY (account_ids)
-        RETURNING c.account_id, c.id, o.state)
-    SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases, array_agg(d.state) AS states INTO changed FROM done d;
+    SELECT array_agg(c.account_id) AS accounts, array_agg(c.id) AS cases, array_agg(c.state) AS states INTO changed
+      FROM unnest(account_ids, case_ids) u (account_id, case_id) JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id;
+    UPDATE billing.dunning_case c
+       SET state = change_cases.to_state, changed_at = at, resume_state = CASE WHEN change_cases.to_state = 'paused' THEN c.state END,
+           pause_reason = change_cases.pause_reason, paused_until = until,
+           next_step_at = CASE change_cases.to_state WHEN 'paused' THEN until WHEN 'running' THEN c.next_step_at WHEN 'not_started' THEN c.next_step_at END
+      FROM unnest(account_ids, case_ids) u (account_id, case_id) WHERE c.account_id = u.account_id AND c.id = u.case_id;
     PERFORM billing_internal.log_case_changes(changed.accounts, changed.cases, changed.states, at, why);
     IF to_state = ANY ('{paused,stopped,succeeded,written_off}') THEN
         UPDATE billing.notification n SET status = 'canceled', finished_at = at, failure = 'the case is ' || to_state
@@ -122,18 +121,21 @@ CREATE FUNCTION billing_internal.refresh_cases(account_ids bigint[], case_ids bi
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     c record;
+    nexts timestamptz[];
     over record;
 BEGIN
     SELECT array_agg(d.account_id) AS account_ids, array_agg(d.id) AS ids, array_agg(d.scheme) AS schemes, array_agg(d.version) AS versions, array_agg(d.round) AS rounds,
            array_agg(d.step_no) AS last_nos, array_agg(d.base_on) AS base_ons, array_agg(d.stepped_at) AS stepped_ats
       INTO c FROM unnest(account_ids, case_ids) u (account_id, case_id)
-      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id AND d.account_id = ANY (refresh_cases.account_ids) WHERE d.state IN ('not_started', 'running');
+      JOIN billing.dunning_case d ON d.account_id = u.account_id AND d.id = u.case_id WHERE d.state IN ('not_started', 'running');
     IF c.ids IS NULL THEN RETURN; END IF;
+    SELECT array_agg(n.step_at ORDER BY n.n) INTO nexts
+      FROM billing_internal.next_steps(c.account_ids, c.ids, c.schemes, c.versions, c.rounds, c.last_nos, c.base_ons, c.stepped_ats, at) n;
     UPDATE billing.dunning_case d SET next_step_at = n.step_at
-      FROM billing_internal.next_steps(c.account_ids, c.ids, c.schemes, c.versions, c.rounds, c.last_nos, c.base_ons, c.stepped_ats, at) n
-     WHERE d.account_id = c.account_ids[n.n] AND d.id = c.ids[n.n] AND d.next_step_at IS DISTINCT FROM n.step_at AND d.account_id = ANY (c.account_ids);
-    SELECT array_agg(d.account_id) AS accounts, array_agg(d.id) AS cases INTO over FROM billing.dunning_case d
-     WHERE d.account_id = ANY (c.account_ids) AND d.id = ANY (c.ids) AND d.next_step_at IS NULL;
+      FROM unnest(c.account_ids, c.ids, nexts) n (account_id, id, step_at)
+     WHERE d.account_id = n.account_id AND d.id = n.id AND d.next_step_at IS DISTINCT FROM n.step_at;
+    SELECT array_agg(n.account_id) AS accounts, array_agg(n.id) AS cases INTO over FROM unnest(c.account_ids, c.ids, nexts) n (account_id, id, step_at) WHERE n.step_at IS NULL;
+    IF over.cases IS NULL THEN RETURN; END IF;
     PERFORM billing_internal.change_cases(over.accounts, over.cases, 'exhausted', at, 'no step is left');
     PERFORM billing_internal.write_off_case(u.account_id, u.case_id, at)
        FROM unnest(over.accounts, over.cases) u (account_id, case_id)

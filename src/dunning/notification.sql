@@ -1,82 +1,68 @@
 -- Messages to customers: written with their final text, then claimed by a sender and acknowledged.  billing.x is the
 -- door (rights, owner), billing_internal.x the body.
 
--- What templates can say of an account, a document and a payment.
-CREATE FUNCTION billing_internal.message_fields(account_id bigint, invoice_id bigint, payment_id bigint) RETURNS jsonb
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_build_object('account_id', a.account_id, 'account_name', a.name, 'seller_name', e.name, 'buyer_reference', coalesce(i.buyer_reference, a.buyer_reference),
-               'currency', a.currency, 'kind', i.kind, 'number', i.number, 'issued_on', i.issued_on, 'due_on', i.due_on, 'total', (i.total + i.rounding_amount)::text,
-               'amount_due', abs(i.amount_due)::text, 'claimed_number', (SELECT c.number FROM billing.invoice c WHERE c.account_id = $1 AND c.id = i.claims_invoice_id),
-               'purchase_order', i.purchase_order, 'payment_amount', p.amount::text, 'received_on', (p.received_at AT TIME ZONE e.time_zone)::date, 'method', t.name)
-      FROM billing.account a
-      JOIN billing.entity e ON e.code = a.entity
-      LEFT JOIN billing.invoice i ON i.account_id = $1 AND i.id = $2
-      LEFT JOIN billing.payment p ON p.account_id = $1 AND p.id = $3
-      LEFT JOIN billing.payment_method_type t ON t.type = p.method
-     WHERE a.account_id = $1
-$$;
-COMMENT ON FUNCTION billing_internal.message_fields(bigint, bigint, bigint) IS 'values of the fields of templates';
-
--- The template for an account: the first channel for which it has an address, in its language, without the region, in
--- the seller's.
-CREATE FUNCTION billing_internal.chosen_template(account_id bigint, code text, channels text[], OUT channel text, OUT language text, OUT subject text, OUT body text, OUT recipient jsonb)
-    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT t.channel, t.language, t.subject, t.body, jsonb_build_object('name', a.name) || CASE c.channel WHEN 'mail' THEN jsonb_build_object('email', a.email)
-           WHEN 'sms' THEN jsonb_build_object('phone', a.phone) ELSE jsonb_strip_nulls(jsonb_build_object('address', a.address, 'country', a.country)) END
-      FROM billing.account a
-      JOIN billing.entity e ON e.code = a.entity
-     CROSS JOIN LATERAL unnest($3) WITH ORDINALITY c (channel, no)
-     CROSS JOIN LATERAL unnest(ARRAY[a.language, split_part(a.language, '-', 1), e.language, split_part(e.language, '-', 1)]) WITH ORDINALITY l (language, no)
-      JOIN billing.template t ON t.entity = a.entity AND t.code = $2 AND t.channel = c.channel AND t.language = l.language
-     WHERE a.account_id = $1 AND CASE c.channel WHEN 'mail' THEN a.email <> '' WHEN 'sms' THEN a.phone <> '' ELSE a.address <> '{}' END
-     ORDER BY c.no, l.no LIMIT 1
-$$;
-COMMENT ON FUNCTION billing_internal.chosen_template(bigint, text, text[]) IS 'template, recipient and language of a message to an account; no row: it cannot be reached';
-
--- Writes the messages of many documents or payments of locked accounts at once; null where there is no template.
+-- Writes the messages of many documents or payments of locked accounts at once, each from the template for its account:
+-- the first channel for which it has an address, in its language, without the region, in the seller's.  Fields add to what
+-- is known of account, document and payment.
 CREATE FUNCTION billing_internal.write_notifications(account_ids bigint[], code text, channels text[], at timestamptz, invoice_ids bigint[], payment_ids bigint[],
-    case_id bigint, fields jsonb, not_before timestamptz) RETURNS bigint[]
+    case_ids bigint[], fields jsonb[], not_befores timestamptz[]) RETURNS bigint[]
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    written bigint[];
+    written record;
+    none CONSTANT bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(account_ids)]);
 BEGIN
-    IF NOT EXISTS (SELECT FROM billing.template t WHERE t.code = write_notifications.code) THEN RETURN NULL; END IF;
+    IF NOT EXISTS (SELECT FROM billing.template t WHERE t.code = write_notifications.code) THEN RETURN none; END IF;
     WITH wanted AS (
-        SELECT w.account_id, w.invoice_id, w.payment_id, t.*, row_number() OVER (PARTITION BY w.account_id ORDER BY w.no) AS place,
-               billing_internal.message_fields(w.account_id, w.invoice_id, w.payment_id) || coalesce(write_notifications.fields, '{}') AS fields
-          FROM unnest(account_ids, invoice_ids, payment_ids) WITH ORDINALITY w (account_id, invoice_id, payment_id, no)
-         CROSS JOIN LATERAL billing_internal.chosen_template(w.account_id, write_notifications.code, channels) t),
-    counted AS (
-        UPDATE billing.account_state s SET next_ordinal = s.next_ordinal + w.n
-          FROM (SELECT x.account_id, count(*)::int AS n FROM wanted x GROUP BY 1) w WHERE s.account_id = w.account_id AND s.account_id = ANY (account_ids)
-        RETURNING s.account_id, s.next_ordinal - w.n AS first),
+        SELECT w.no, w.account_id, w.invoice_id, w.payment_id, w.case_id, t.channel, t.language, t.subject, t.body, coalesce(w.not_before, write_notifications.at) AS not_before,
+               billing_internal.make_id(w.account_id, s.next_ordinal + row_number() OVER (PARTITION BY w.account_id ORDER BY w.no) - 1) AS id,
+               jsonb_build_object('name', a.name) || CASE t.channel WHEN 'mail' THEN jsonb_build_object('email', a.email)
+                   WHEN 'sms' THEN jsonb_build_object('phone', a.phone) ELSE jsonb_strip_nulls(jsonb_build_object('address', a.address, 'country', a.country)) END AS recipient,
+               jsonb_build_object('account_id', a.account_id, 'account_name', a.name, 'seller_name', e.name, 'buyer_reference', coalesce(i.buyer_reference, a.buyer_reference),
+                   'currency', a.currency, 'kind', i.kind, 'number', i.number, 'issued_on', i.issued_on, 'due_on', i.due_on, 'total', (i.total + i.rounding_amount)::text,
+                   'amount_due', abs(i.amount_due)::text, 'claimed_number', (SELECT c.number FROM billing.invoice c WHERE c.account_id = w.account_id AND c.id = i.claims_invoice_id),
+                   'purchase_order', i.purchase_order, 'payment_amount', p.amount::text, 'received_on', (p.received_at AT TIME ZONE e.time_zone)::date, 'method', m.name)
+                   || coalesce(w.fields, '{}') AS fields
+          FROM unnest(account_ids, invoice_ids, payment_ids, case_ids, write_notifications.fields, not_befores) WITH ORDINALITY
+                   w (account_id, invoice_id, payment_id, case_id, fields, not_before, no)
+          JOIN billing.account_state s ON s.account_id = w.account_id
+          JOIN billing.account a ON a.account_id = w.account_id
+          JOIN billing.entity e ON e.code = a.entity
+         CROSS JOIN LATERAL (
+               SELECT x.* FROM unnest(channels) WITH ORDINALITY c (channel, no)
+                CROSS JOIN unnest(ARRAY[a.language, split_part(a.language, '-', 1), e.language, split_part(e.language, '-', 1)]) WITH ORDINALITY l (language, no)
+                 JOIN billing.template x ON x.entity = a.entity AND x.code = write_notifications.code AND x.channel = c.channel AND x.language = l.language
+                WHERE CASE c.channel WHEN 'mail' THEN a.email <> '' WHEN 'sms' THEN a.phone <> '' ELSE a.address <> '{}' END
+                ORDER BY c.no, l.no LIMIT 1) t
+          LEFT JOIN billing.invoice i ON i.account_id = w.account_id AND i.id = w.invoice_id
+          LEFT JOIN billing.payment p ON p.account_id = w.account_id AND p.id = w.payment_id
+          LEFT JOIN billing.payment_method_type m ON m.type = p.method),
     inserted AS (
         INSERT INTO billing.notification (account_id, id, code, channel, language, recipient, subject, body, invoice_id, payment_id, case_id, created_at, not_before)
-        SELECT w.account_id, (w.account_id << 24) + c.first + w.place - 1, write_notifications.code, w.channel, w.language, w.recipient,
+        SELECT w.account_id, w.id, write_notifications.code, w.channel, w.language, w.recipient,
                -- a line break in a name must not begin another header
                regexp_replace(billing_internal.render_template(w.subject, w.fields), '[[:cntrl:]]+', ' ', 'g'), billing_internal.render_template(w.body, w.fields),
-               w.invoice_id, w.payment_id, write_notifications.case_id, at, coalesce(write_notifications.not_before, at)
-          FROM wanted w JOIN counted c ON c.account_id = w.account_id
-        RETURNING id)
-    SELECT array_agg(i.id ORDER BY i.id) INTO written FROM inserted i;
-    IF written IS NOT NULL THEN
-        PERFORM billing_internal.emit(n.account_id, 'notification.created', at, invoice_id => n.invoice_id, payment_id => n.payment_id, case_id => n.case_id,
-                    payload => jsonb_build_object('notification_id', n.id, 'code', n.code, 'channel', n.channel))
-           FROM unnest(written) w (id) JOIN billing.notification n ON n.account_id = w.id >> 24 AND n.id = w.id;
-    END IF;
-    RETURN written;
+               w.invoice_id, w.payment_id, w.case_id, at, w.not_before
+          FROM wanted w)
+    SELECT array_agg(w.id ORDER BY w.no) AS ids, array_agg(w.no ORDER BY w.no) AS places, array_agg(w.account_id ORDER BY w.no) AS accounts,
+           array_agg(w.invoice_id ORDER BY w.no) AS invoices, array_agg(w.payment_id ORDER BY w.no) AS payments, array_agg(w.case_id ORDER BY w.no) AS cases,
+           array_agg('notification.created'::text) AS types,
+           array_agg(jsonb_build_object('notification_id', w.id, 'code', write_notifications.code, 'channel', w.channel) ORDER BY w.no) AS payloads
+      INTO written FROM wanted w;
+    IF written.ids IS NULL THEN RETURN none; END IF;
+    UPDATE billing.account_state s SET next_ordinal = s.next_ordinal + w.n
+      FROM (SELECT a AS account_id, count(*) AS n FROM unnest(written.accounts) a GROUP BY 1) w WHERE s.account_id = w.account_id;
+    PERFORM billing_internal.emit_all(written.accounts, written.types, at, written.invoices, written.cases, written.payloads, written.payments);
+    RETURN ARRAY(SELECT w.id FROM generate_series(1, cardinality(account_ids)) n LEFT JOIN unnest(written.ids, written.places) w (id, place) ON w.place = n ORDER BY n);
 END $$;
-COMMENT ON FUNCTION billing_internal.write_notifications(bigint[], text, text[], timestamptz, bigint[], bigint[], bigint, jsonb, timestamptz) IS
-    'writes messages of locked accounts from a template, and returns their ids';
+COMMENT ON FUNCTION billing_internal.write_notifications(bigint[], text, text[], timestamptz, bigint[], bigint[], bigint[], jsonb[], timestamptz[]) IS
+    'writes messages of locked accounts from a template; returns their ids by position, null where there is no template or no address';
 
-CREATE FUNCTION billing_internal.notify_customer(account_id bigint, code text, channels text[], at timestamptz, invoice_id bigint, payment_id bigint,
-    case_id bigint, fields jsonb, not_before timestamptz) RETURNS bigint
+CREATE FUNCTION billing_internal.notify_paid(account_id bigint, payment_id bigint, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN (billing_internal.write_notifications(ARRAY[account_id], code, channels, at, ARRAY[invoice_id], ARRAY[payment_id], case_id, fields, not_before))[1];
+    PERFORM billing_internal.write_notifications(ARRAY[account_id], 'receipt', '{mail,letter}', at, NULL, ARRAY[payment_id], NULL, NULL, NULL);
 END $$;
-COMMENT ON FUNCTION billing_internal.notify_customer(bigint, text, text[], timestamptz, bigint, bigint, bigint, jsonb, timestamptz) IS
-    'writes a message to the customer of a locked account from the template of a code, and returns its id; null where there is none, or no address';
+COMMENT ON FUNCTION billing_internal.notify_paid(bigint, bigint, timestamptz) IS 'writes the receipt of a payment of the locked account';
 
 -- Costs one look at the table where nobody has templates.
 CREATE FUNCTION billing_internal.notify_issued(invoice_ids bigint[], at timestamptz) RETURNS void

@@ -6,7 +6,10 @@
 -- the day of the week allows it.
 CREATE FUNCTION billing_internal.next_steps(account_ids bigint[], case_ids bigint[], schemes text[], versions int[], rounds int[], last_nos int[],
     base_ons date[], stepped_ats timestamptz[], at timestamptz, OUT n bigint, OUT step_no int, OUT step_at timestamptz)
-    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT c.n, s.step_no, (CASE WHEN k.days = 0 THEN f.at ELSE l.at::date + k.days + s.not_before END) AT TIME ZONE a.time_zone
       FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY c (account_id, case_id, scheme, version, round, last_no, base_on, stepped_at, n)
       JOIN billing.account a ON a.account_id = c.account_id
@@ -29,8 +32,8 @@ CREATE FUNCTION billing_internal.next_steps(account_ids bigint[], case_ids bigin
      CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 OR extract(isodow FROM w.at) = ANY (s.weekdays) THEN w.at
                                      ELSE (SELECT min(w.at::date + k) FROM generate_series(1, 6) k WHERE extract(isodow FROM w.at::date + k) = ANY (s.weekdays)) + s.not_before END AS at) f
      CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 OR f.at >= l.at THEN 0
-                                     ELSE (SELECT min(k) FROM generate_series(0, 6) k WHERE extract(isodow FROM l.at::date + k) = ANY (s.weekdays)) END AS days) k
-$$;
+                                     ELSE (SELECT min(k) FROM generate_series(0, 6) k WHERE extract(isodow FROM l.at::date + k) = ANY (s.weekdays)) END AS days) k;
+END $$;
 COMMENT ON FUNCTION billing_internal.next_steps(bigint[], bigint[], text[], int[], int[], int[], date[], timestamptz[], timestamptz) IS
     'the next step of each case and when it is due, by position; null: none is left';
 
@@ -38,7 +41,10 @@ COMMENT ON FUNCTION billing_internal.next_steps(bigint[], bigint[], text[], int[
 -- invoices are pursued together.
 CREATE FUNCTION billing_internal.dunning_openings(account_ids bigint[], at timestamptz, OUT account_id bigint, OUT case_id bigint, OUT invoice_id bigint,
     OUT scheme text, OUT version int, OUT round int, OUT base_on date)
-    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH open AS MATERIALIZED (
         SELECT h.account_id, h.id, coalesce(s.issued_on, h.external_issued_on) + h.payment_terms_days AS due_on, billing_internal.scheme_of(h.account_id, h.id) AS scheme,
                ($2 AT TIME ZONE a.time_zone) AS local, a.time_zone, h.currency
@@ -64,35 +70,42 @@ CREATE FUNCTION billing_internal.dunning_openings(account_ids bigint[], at times
           FROM due d LEFT JOIN billing.dunning_case c ON c.account_id = d.account_id AND c.invoice_id IS NULL
          WHERE d.scope = 'account' AND d.due_on < d.local::date
            AND (c.id IS NULL OR c.state IN ('succeeded', 'written_off') OR c.state = 'exhausted' AND d.due_on >= (c.changed_at AT TIME ZONE d.time_zone)::date)
-         ORDER BY d.account_id, d.due_on, d.id) a
-$$;
+         ORDER BY d.account_id, d.due_on, d.id) a;
+END $$;
 COMMENT ON FUNCTION billing_internal.dunning_openings(bigint[], timestamptz) IS 'cases that are to open, or to begin their next round, at a moment';
 
 CREATE FUNCTION billing_internal.scheme_of(account_id bigint, invoice_id bigint) RETURNS text
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT s.dunning_scheme FROM billing.invoice_line l
-                       JOIN billing.subscription s ON s.account_id = l.account_id AND s.id = l.subscription_id
-                      WHERE l.account_id = $1 AND l.invoice_id = $2 AND s.dunning_scheme IS NOT NULL ORDER BY l.line_no LIMIT 1),
-                    a.dunning_scheme, e.dunning_scheme)
-      FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = $1
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT coalesce((SELECT s.dunning_scheme FROM billing.invoice_line l
+                           JOIN billing.subscription s ON s.account_id = l.account_id AND s.id = l.subscription_id
+                          WHERE l.account_id = $1 AND l.invoice_id = $2 AND s.dunning_scheme IS NOT NULL ORDER BY l.line_no LIMIT 1),
+                        a.dunning_scheme, e.dunning_scheme)
+          FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = $1);
+END $$;
 COMMENT ON FUNCTION billing_internal.scheme_of(bigint, bigint) IS 'dunning scheme of an invoice: that of the first line whose subscription has one, else the account''s, else the entity''s';
 
--- One row per case that is to be looked at: do; pass_over: the step is noted and nothing done; wait: not now.
-CREATE FUNCTION billing_internal.dunning_plan(account_ids bigint[], at timestamptz, OUT account_id bigint, OUT case_id bigint, OUT invoice_id bigint, OUT scheme text,
-    OUT version int, OUT round int, OUT state text, OUT step_no int, OUT step_at timestamptz, OUT currency text, OUT amount_due numeric, OUT base_on date,
-    OUT opens boolean, OUT verdict text, OUT why text)
-    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+-- One row per case that is to be looked at: do; pass_over: the step is noted and nothing done; wait: not now.  As in the
+-- other functions of a run plpgsql is used where SQL would do, since it keeps its plan from batch to batch.
+CREATE FUNCTION billing_internal.dunning_plan(account_ids bigint[], at timestamptz, openings boolean, OUT account_id bigint, OUT case_id bigint,
+    OUT invoice_id bigint, OUT scheme text, OUT version int, OUT round int, OUT state text, OUT step_no int, OUT step_at timestamptz, OUT currency text,
+    OUT amount_due numeric, OUT base_on date, OUT opens boolean, OUT verdict text, OUT why text)
+    RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH looked_at AS (
         SELECT c.account_id, c.id AS case_id, c.invoice_id, c.scheme, c.version, c.round, CASE WHEN c.state = 'paused' THEN c.resume_state ELSE c.state END AS state,
                c.step_no AS last_no, c.base_on, c.stepped_at, false AS opens
           FROM billing.dunning_case c
-         WHERE c.account_id = ANY ($1) AND c.next_step_at <= $2
-           AND (c.state IN ('not_started', 'running') OR c.state = 'paused' AND c.resume_state IN ('not_started', 'running')
+         WHERE $3 IS NOT true AND c.account_id = ANY ($1) AND c.next_step_at <= $2
+           AND (c.state IN ('not_started', 'running') OR $3 IS NULL AND c.state = 'paused' AND c.resume_state IN ('not_started', 'running')
                 AND (c.pause_reason <> 'arrangement' OR billing_internal.arrangement_missed(c.account_id, c.id, $2)))
         UNION ALL
         SELECT o.account_id, o.case_id, o.invoice_id, o.scheme, o.version, o.round, 'not_started', 0, o.base_on, c.stepped_at, true
-          FROM billing_internal.dunning_openings($1, $2) o LEFT JOIN billing.dunning_case c ON c.account_id = o.account_id AND c.id = o.case_id),
+          FROM billing_internal.dunning_openings($1, $2) o LEFT JOIN billing.dunning_case c ON c.account_id = o.account_id AND c.id = o.case_id
+         WHERE $3 IS NOT false),
     numbered AS (SELECT l.*, row_number() OVER () AS n FROM looked_at l),
     lists AS (
         SELECT array_agg(l.account_id ORDER BY l.n) AS accounts, array_agg(l.case_id ORDER BY l.n) AS cases, array_agg(l.scheme ORDER BY l.n) AS schemes,
@@ -120,9 +133,10 @@ CREATE FUNCTION billing_internal.dunning_plan(account_ids bigint[], at timestamp
            SELECT CASE WHEN coalesce(d.amount_due, 0) = 0 OR h.status <> 'open' THEN 'nothing is open'
                        WHEN d.amount_due < m.threshold THEN 'less than the threshold is open'
                        WHEN EXISTS (SELECT FROM billing.collection x WHERE x.account_id = l.account_id AND x.status IN ('claimed', 'submitted')
-                                       AND (x.invoice_id = l.invoice_id OR l.invoice_id IS NULL)) THEN 'a collection is under way' END AS why) w
-$$;
-COMMENT ON FUNCTION billing_internal.dunning_plan(bigint[], timestamptz) IS 'what is to be done at a moment for the cases of accounts, and for invoices that are to have one';
+                                       AND (x.invoice_id = l.invoice_id OR l.invoice_id IS NULL)) THEN 'a collection is under way' END AS why) w;
+END $$;
+COMMENT ON FUNCTION billing_internal.dunning_plan(bigint[], timestamptz, boolean) IS
+    'what is to be done at a moment for the cases of accounts (openings false), for invoices that are to have one (true), or for both, paused cases included, as they would be (null)';
 
 -- Accounts that a run at a moment has to look at.
 CREATE FUNCTION billing_internal.dunning_accounts(at timestamptz, entity text, first bigint, last bigint) RETURNS SETOF bigint
@@ -151,7 +165,7 @@ CREATE FUNCTION billing_internal.dunning_preview(at timestamptz, OUT account_id 
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.account_id, p.case_id, p.invoice_id, p.scheme, p.round, p.step_no, p.step_at, s.actions, p.currency, p.amount_due, p.why
       FROM (SELECT coalesce($1, now()) AS at) m,
-           LATERAL billing_internal.dunning_plan(ARRAY(SELECT billing_internal.dunning_accounts(m.at, NULL, 0, 9223372036854775807)), m.at) p
+           LATERAL billing_internal.dunning_plan(ARRAY(SELECT billing_internal.dunning_accounts(m.at, NULL, 0, 9223372036854775807)), m.at, NULL) p
       JOIN billing.dunning_step s ON s.scheme = p.scheme AND s.version = p.version AND s.step_no = p.step_no
      WHERE p.verdict <> 'wait'
      ORDER BY p.account_id, p.invoice_id

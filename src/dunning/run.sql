@@ -1,26 +1,22 @@
 -- A batch of a dunning run.
 
--- Opens the cases of a plan; returns their ids in the order of the accounts and invoices given.
+-- Opens the cases of a plan.  The accounts are locked, so their counters can be read before they are moved.
 CREATE FUNCTION billing_internal.open_cases(account_ids bigint[], invoice_ids bigint[], schemes text[], versions int[], base_ons date[], at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     made record;
 BEGIN
     IF account_ids IS NULL THEN RETURN; END IF;
-    WITH wanted AS (
-        SELECT u.*, row_number() OVER (PARTITION BY u.account_id ORDER BY u.base_on, u.invoice_id) AS k
-          FROM unnest(account_ids, invoice_ids, schemes, versions, base_ons) u (account_id, invoice_id, scheme, version, base_on)),
-    counter AS (
-        UPDATE billing.account_state s SET next_ordinal = s.next_ordinal + w.count
-          FROM (SELECT x.account_id, count(*) FROM wanted x GROUP BY 1) w WHERE s.account_id = w.account_id
-        RETURNING s.account_id, s.next_ordinal - w.count - 1 AS base),
-    opened AS (
-        INSERT INTO billing.dunning_case (account_id, id, invoice_id, scheme, version, opened_at, changed_at, base_on, next_step_at)
-        SELECT w.account_id, billing_internal.make_id(w.account_id, c.base + w.k), w.invoice_id, w.scheme, w.version, at, at, w.base_on, at
-          FROM wanted w JOIN counter c ON c.account_id = w.account_id
-        RETURNING account_id, id)
-    SELECT array_agg(o.account_id) AS accounts, array_agg(o.id) AS cases, array_agg(NULL::text) AS states INTO made FROM opened o;
-    PERFORM billing_internal.log_case_changes(made.accounts, made.cases, made.states, at, 'its first step is due');
+    SELECT array_agg(billing_internal.make_id(w.account_id, s.next_ordinal + w.k - 1) ORDER BY w.n) AS ids, array_agg(NULL::text) AS states INTO made
+      FROM (SELECT u.*, row_number() OVER (PARTITION BY u.account_id ORDER BY u.base_on, u.invoice_id) AS k
+              FROM unnest(account_ids, invoice_ids, base_ons) WITH ORDINALITY u (account_id, invoice_id, base_on, n)) w
+      JOIN billing.account_state s ON s.account_id = w.account_id;
+    UPDATE billing.account_state s SET next_ordinal = s.next_ordinal + w.count
+      FROM (SELECT a AS account_id, count(*) FROM unnest(account_ids) a GROUP BY 1) w WHERE s.account_id = w.account_id;
+    INSERT INTO billing.dunning_case (account_id, id, invoice_id, scheme, version, opened_at, changed_at, base_on, next_step_at)
+    SELECT u.account_id, u.id, u.invoice_id, u.scheme, u.version, at, at, u.base_on, at
+      FROM unnest(account_ids, made.ids, invoice_ids, schemes, versions, base_ons) u (account_id, id, invoice_id, scheme, version, base_on);
+    PERFORM billing_internal.log_case_changes(account_ids, made.ids, made.states, at, 'its first step is due');
 END $$;
 COMMENT ON FUNCTION billing_internal.open_cases(bigint[], bigint[], text[], int[], date[], timestamptz) IS 'opens dunning cases of locked accounts';
 
@@ -36,70 +32,72 @@ BEGIN
     PERFORM billing_internal.pause_is_over(c.account_id, c.id, at)
        FROM (SELECT x.account_id, x.id FROM billing.dunning_case x
               WHERE x.account_id = ANY (account_ids) AND x.state = 'paused' AND x.next_step_at <= at ORDER BY 1, 2) c;
-    IF NOT EXISTS (SELECT FROM billing_internal.dunning_openings(account_ids, at)) THEN RETURN; END IF;
     SELECT array_agg(x.account_id) FILTER (WHERE x.case_id IS NULL) AS accounts, array_agg(x.invoice_id) FILTER (WHERE x.case_id IS NULL) AS invoices,
            array_agg(x.scheme) FILTER (WHERE x.case_id IS NULL) AS schemes, array_agg(x.version) FILTER (WHERE x.case_id IS NULL) AS versions,
            array_agg(x.base_on) FILTER (WHERE x.case_id IS NULL) AS base_ons,
            array_agg(x.account_id) FILTER (WHERE x.case_id IS NOT NULL) AS again_accounts, array_agg(x.case_id) FILTER (WHERE x.case_id IS NOT NULL) AS again,
            array_agg(x.base_on) FILTER (WHERE x.case_id IS NOT NULL) AS again_on
-      INTO p FROM billing_internal.dunning_plan(account_ids, at) x WHERE x.opens AND x.step_at <= at;
+      INTO p FROM billing_internal.dunning_plan(account_ids, at, true) x WHERE x.step_at <= at;
     PERFORM billing_internal.open_cases(p.accounts, p.invoices, p.schemes, p.versions, p.base_ons, at);
     PERFORM billing_internal.reopen_case(u.account_id, u.case_id, u.due_on, at, 'more is overdue') FROM unnest(p.again_accounts, p.again, p.again_on) u (account_id, case_id, due_on);
 END $$;
 COMMENT ON FUNCTION billing_internal.prepare_cases(bigint[], timestamptz) IS 'ends arrangements and pauses and opens cases of locked accounts';
 
--- The steps that are due, then what follows for the cases.  Where rows are joined by account and id the accounts are
--- named once more, so that a batch reads its own rows and not the table.
+-- The steps that are due.  Each case moves on by one update, before its step is done: when it is looked at next does not
+-- depend on what the step does, but under a cap of steps.
 CREATE FUNCTION billing_internal.do_steps(account_ids bigint[], at timestamptz) RETURNS int
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    acted record;
-    told record;
+    p record;
+    nexts timestamptz[];
+    step record;
+    again record;
 BEGIN
-    WITH plan AS MATERIALIZED (
-        SELECT p.* FROM billing_internal.dunning_plan(account_ids, at) p
-         WHERE NOT p.opens AND (p.verdict <> 'wait' OR p.step_no IS NULL OR p.step_at > at)),
-    -- The row that proves a step comes before the step, so that none is done twice whatever happens in it.
-    noted AS (
-        INSERT INTO billing.dunning_action (account_id, case_id, round, step_no, due_at, done_at, currency, amount_due, done, passed_over)
-        SELECT p.account_id, p.case_id, p.round, p.step_no, p.step_at, at, p.currency, p.amount_due, '{}', p.why
-          FROM plan p WHERE p.verdict <> 'wait' ORDER BY p.account_id, p.case_id)
-    SELECT array_agg(p.account_id) AS accounts, array_agg(p.case_id) AS cases, array_agg(p.round) AS rounds, array_agg(p.step_no) AS steps,
-           array_agg(p.amount_due) AS dues, array_agg(p.verdict = 'do') AS wanted,
-           array_agg(p.account_id) FILTER (WHERE p.state = 'not_started' AND p.verdict = 'do') AS starting_accounts,
-           array_agg(p.case_id) FILTER (WHERE p.state = 'not_started' AND p.verdict = 'do') AS starting,
+    WITH plan AS MATERIALIZED (SELECT x.* FROM billing_internal.dunning_plan(account_ids, at, false) x WHERE x.verdict <> 'wait' OR x.step_no IS NULL OR x.step_at > at)
+    SELECT array_agg(x.account_id) AS accounts, array_agg(x.case_id) AS cases, array_agg(x.invoice_id) AS invoices, array_agg(x.scheme) AS schemes, array_agg(x.version) AS versions,
+           array_agg(x.round) AS rounds, array_agg(x.step_no) AS steps, array_agg(x.step_at) AS due_ats, array_agg(x.currency) AS currencies, array_agg(x.amount_due) AS dues,
+           array_agg(x.base_on) AS base_ons, array_agg(at) AS stepped_ats, array_agg(x.why) AS whys, count(*) FILTER (WHERE x.verdict = 'do') AS done,
+           array_agg(x.account_id) FILTER (WHERE x.state = 'not_started' AND x.verdict = 'do') AS starting_accounts,
+           array_agg(x.case_id) FILTER (WHERE x.state = 'not_started' AND x.verdict = 'do') AS starting,
+           array_agg(x.state) FILTER (WHERE x.state = 'not_started' AND x.verdict = 'do') AS starting_states,
            (SELECT array_agg(w.account_id) FROM plan w WHERE w.verdict = 'wait') AS waiting_accounts, (SELECT array_agg(w.case_id) FROM plan w WHERE w.verdict = 'wait') AS waiting
-      INTO acted FROM (SELECT * FROM plan x WHERE x.verdict <> 'wait' ORDER BY x.account_id, x.case_id) p;
+      INTO p FROM (SELECT * FROM plan y WHERE y.verdict <> 'wait' ORDER BY y.account_id, y.case_id) x;
     -- What was due by its last look and is not any more waits for its new time.
-    PERFORM billing_internal.refresh_cases(acted.waiting_accounts, acted.waiting, at);
-    IF acted.cases IS NULL THEN RETURN 0; END IF;
+    PERFORM billing_internal.refresh_cases(p.waiting_accounts, p.waiting, at);
+    IF p.cases IS NULL THEN RETURN 0; END IF;
+    SELECT array_agg(n.step_at ORDER BY n.n) INTO nexts
+      FROM billing_internal.next_steps(p.accounts, p.cases, p.schemes, p.versions, p.rounds, p.steps, p.base_ons, p.stepped_ats, at) n;
     -- A step that is passed over takes its place: the next one comes no sooner than if it had been done.
-    UPDATE billing.dunning_case c SET step_no = u.step_no, stepped_at = at
-      FROM unnest(acted.accounts, acted.cases, acted.steps) u (account_id, case_id, step_no)
-     WHERE c.account_id = u.account_id AND c.id = u.case_id AND c.account_id = ANY (acted.accounts);
-    PERFORM billing_internal.change_cases(acted.starting_accounts, acted.starting, 'running', at, NULL);
-    WITH done AS MATERIALIZED (
-        SELECT u.*, d.* FROM unnest(acted.accounts, acted.cases, acted.rounds, acted.steps, acted.dues, acted.wanted) WITH ORDINALITY
-               u (account_id, case_id, round, step_no, amount_due, wanted, n),
-               LATERAL billing_internal.do_step(u.account_id, u.case_id, u.step_no, u.amount_due, at) d WHERE u.wanted),
-    written AS (
-        UPDATE billing.dunning_action x
-           SET done = d.done, passed_over = d.passed_over, notification_id = d.notification_id, claim_id = d.claim_id, collection_id = d.collection_id,
-               fee = coalesce(d.fee, 0), interest = coalesce(d.interest, 0), fixed_sum = coalesce(d.fixed_sum, 0)
-          FROM done d WHERE x.account_id = d.account_id AND x.case_id = d.case_id AND x.round = d.round AND x.step_no = d.step_no
-           AND x.account_id = ANY (acted.accounts))
-    SELECT array_agg(d.account_id ORDER BY d.n) AS accounts, array_agg(c.invoice_id ORDER BY d.n) AS invoices, array_agg(d.case_id ORDER BY d.n) AS cases,
-           array_agg(jsonb_build_object('round', d.round, 'step_no', d.step_no, 'done', d.done) ORDER BY d.n) AS payloads
-      INTO told FROM done d JOIN billing.dunning_case c ON c.account_id = d.account_id AND c.id = d.case_id AND c.account_id = ANY (acted.accounts);
-    PERFORM billing_internal.emit_all(told.accounts, 'dunning.step_done', at, told.invoices, told.cases, told.payloads),
-            billing_internal.refresh_cases(acted.accounts, acted.cases, at);
-    RETURN coalesce(cardinality(told.cases), 0);
+    UPDATE billing.dunning_case c
+       SET step_no = u.step_no, stepped_at = at, next_step_at = u.next_at,
+           state = CASE WHEN u.why IS NULL THEN 'running' ELSE c.state END, changed_at = CASE WHEN u.why IS NULL AND c.state = 'not_started' THEN at ELSE c.changed_at END
+      FROM unnest(p.accounts, p.cases, p.steps, nexts, p.whys) u (account_id, case_id, step_no, next_at, why)
+     WHERE c.account_id = u.account_id AND c.id = u.case_id;
+    PERFORM billing_internal.log_case_changes(p.starting_accounts, p.starting, p.starting_states, at, NULL);
+    INSERT INTO billing.dunning_action (account_id, case_id, round, step_no, due_at, done_at, currency, amount_due, done, passed_over)
+    SELECT u.account_id, u.case_id, u.round, u.step_no, u.due_at, at, u.currency, u.amount_due, '{}', u.why
+      FROM unnest(p.accounts, p.cases, p.rounds, p.steps, p.due_ats, p.currencies, p.dues, p.whys) u (account_id, case_id, round, step_no, due_at, currency, amount_due, why)
+     WHERE u.why IS NOT NULL;
+    FOR step IN SELECT u.scheme, u.version, u.step_no, array_agg(u.account_id) AS accounts, array_agg(u.case_id) AS cases, array_agg(u.invoice_id) AS invoices,
+                       array_agg(u.round) AS rounds, array_agg(u.due_at) AS due_ats, array_agg(u.currency) AS currencies, array_agg(u.amount_due) AS dues
+                  FROM unnest(p.schemes, p.versions, p.steps, p.accounts, p.cases, p.invoices, p.rounds, p.due_ats, p.currencies, p.dues, p.whys)
+                           u (scheme, version, step_no, account_id, case_id, invoice_id, round, due_at, currency, amount_due, why)
+                 WHERE u.why IS NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LOOP
+        PERFORM billing_internal.do_step(step.scheme, step.version, step.step_no, step.accounts, step.cases, step.invoices, step.rounds, step.due_ats,
+                                         step.currencies, step.dues, at);
+    END LOOP;
+    SELECT array_agg(u.account_id) AS accounts, array_agg(u.case_id) AS cases INTO again
+      FROM unnest(p.accounts, p.cases, p.schemes, p.versions, nexts) u (account_id, case_id, scheme, version, next_at)
+      JOIN billing.dunning_scheme m ON m.code = u.scheme AND m.version = u.version WHERE u.next_at IS NULL OR m.step_cap IS NOT NULL;
+    PERFORM billing_internal.refresh_cases(again.accounts, again.cases, at);
+    RETURN p.done;
 END $$;
 COMMENT ON FUNCTION billing_internal.do_steps(bigint[], timestamptz) IS 'does the steps that are due of locked accounts; returns how many';
 
--- Accounts that others hold are left out, unless they were locked before.
+-- Accounts that others hold are left out, unless they were locked before.  All is looked up by key: a plan that was made
+-- while a table was small must not read all of it for each row later in the run.
 CREATE FUNCTION billing_internal.dun_accounts(account_ids bigint[], at timestamptz, locked boolean, OUT steps int, OUT left_out bigint[])
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     mine bigint[] := account_ids;
 BEGIN

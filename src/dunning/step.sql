@@ -92,13 +92,15 @@ COMMENT ON FUNCTION billing_internal.end_service(bigint, bigint, text, timestamp
 
 -- A message waits until its window of time opens.
 CREATE FUNCTION billing_internal.message_time(weekdays int[], not_before time, not_after time, at timestamptz, time_zone text) RETURNS timestamptz
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
     SELECT CASE WHEN l.at::time < $2 THEN (l.at::date + $2) AT TIME ZONE $5
                 WHEN l.at::time > $3 THEN (SELECT l.at::date + k + $2 FROM generate_series(1, 7) k
                                             WHERE extract(isodow FROM l.at::date + k) = ANY ($1) ORDER BY k LIMIT 1) AT TIME ZONE $5
                 ELSE $4 END
-      FROM (SELECT $4 AT TIME ZONE $5 AS at) l
-$$;
+      FROM (SELECT $4 AT TIME ZONE $5 AS at) l);
+END $$;
 COMMENT ON FUNCTION billing_internal.message_time(int[], time, time, timestamptz, text) IS 'when a message that is written at a moment may go';
 
 -- Fees and interest of a step: each invoice of the case gets the claim of its delay, the fee goes with the oldest.
@@ -122,56 +124,127 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.claim_delay(bigint, bigint, int, numeric, boolean, timestamptz) IS 'claims fees and interest of a step; returns the first claim and the sums';
 
--- Does the actions of a step, in their order; what could not be done is told in passed_over.
-CREATE FUNCTION billing_internal.do_step(account_id bigint, case_id bigint, step_no int, amount_due numeric, at timestamptz, OUT done text[], OUT passed_over text,
-    OUT notification_id bigint, OUT claim_id bigint, OUT collection_id bigint, OUT fee numeric, OUT interest numeric, OUT fixed_sum numeric)
+-- Reminds of many cases; null where a customer cannot be reached.
+CREATE FUNCTION billing_internal.remind_cases(scheme text, version int, step_no int, account_ids bigint[], case_ids bigint[], invoice_ids bigint[], rounds int[],
+    dues numeric[], fees numeric[], interests numeric[], at timestamptz) RETURNS bigint[]
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    c record;
-    s billing.dunning_step;
+    s CONSTANT billing.dunning_step := (SELECT x FROM billing.dunning_step x WHERE x.scheme = remind_cases.scheme AND x.version = remind_cases.version AND x.step_no = remind_cases.step_no);
+    told record;
+BEGIN
+    SELECT array_agg(jsonb_build_object('step_no', s.step_no, 'round', u.round, 'amount_due', u.amount_due::text,
+                                        'fee', coalesce(u.fee, 0)::text, 'interest', coalesce(u.interest, 0)::text) ORDER BY u.n) AS fields,
+           array_agg(CASE WHEN s.not_before = '00:00' AND s.not_after = '24:00' THEN at
+                          ELSE billing_internal.message_time(s.weekdays, s.not_before, s.not_after, at, a.time_zone) END ORDER BY u.n) AS times INTO told
+      FROM unnest(account_ids, rounds, dues, fees, interests) WITH ORDINALITY u (account_id, round, amount_due, fee, interest, n)
+      JOIN billing.account a ON a.account_id = u.account_id;
+    RETURN billing_internal.write_notifications(account_ids, s.template, s.channels, at, invoice_ids, NULL, case_ids, told.fields, told.times);
+END $$;
+COMMENT ON FUNCTION billing_internal.remind_cases(text, int, int, bigint[], bigint[], bigint[], int[], numeric[], numeric[], numeric[], timestamptz) IS
+    'writes the reminders of a step of many cases; returns their ids by position, null where there is none';
+
+-- An action that changes more than the case; false: there was nothing to do.
+CREATE FUNCTION billing_internal.do_action(action text, account_id bigint, case_id bigint, agency text, currency text, amount_due numeric, at timestamptz) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF action = 'agency' THEN
+        PERFORM billing_internal.hand_over(account_id, case_id, agency, currency, amount_due + (
+            SELECT coalesce(sum(k.amount_due), 0) FROM billing.invoice k
+             WHERE k.account_id = do_action.account_id AND k.kind = 'claim' AND k.status = 'open'
+               AND k.claims_invoice_id IN (SELECT i.invoice_id FROM billing_internal.case_invoices(do_action.account_id, do_action.case_id, at) i)), at);
+        RETURN true;
+    ELSIF action = 'write_off' THEN
+        PERFORM billing_internal.write_off_case(account_id, case_id, at);
+        RETURN true;
+    END IF;
+    RETURN billing_internal.end_service(account_id, case_id, action, at);
+END $$;
+COMMENT ON FUNCTION billing_internal.do_action(text, bigint, bigint, text, text, numeric, timestamptz) IS 'hands a case over, writes it off, or ends its service';
+
+-- Tells a step of many cases: its events, then that it was done, but for what could not be done.
+CREATE FUNCTION billing_internal.tell_step(scheme text, version int, step_no int, account_ids bigint[], case_ids bigint[], invoice_ids bigint[], rounds int[], missed text[], at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    s CONSTANT billing.dunning_step := (SELECT x FROM billing.dunning_step x WHERE x.scheme = tell_step.scheme AND x.version = tell_step.version AND x.step_no = tell_step.step_no);
+    told record;
+BEGIN
+    SELECT array_agg(e.account_id) AS accounts, array_agg(e.type) AS types, array_agg(e.invoice_id) AS invoices, array_agg(e.case_id) AS cases, array_agg(e.payload) AS payloads
+      INTO told
+      FROM (SELECT u.*, t.type,
+                   CASE t.type WHEN 'dunning.step_done' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'done', billing_internal.done_actions(s.actions, u.missed))
+                               WHEN 'dunning.step_event' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'scheme', s.scheme)
+                               ELSE jsonb_build_object('round', u.round, 'step_no', s.step_no) END AS payload
+              FROM unnest(account_ids, case_ids, invoice_ids, rounds, missed) WITH ORDINALITY u (account_id, case_id, invoice_id, round, missed, n)
+             CROSS JOIN unnest(s.actions || 'done'::text) WITH ORDINALITY x (action, no)
+             CROSS JOIN LATERAL (SELECT CASE x.action WHEN 'event' THEN 'dunning.step_event' WHEN 'suspend' THEN 'dunning.service_suspended'
+                                                      WHEN 'done' THEN 'dunning.step_done' END AS type) t
+             WHERE t.type IS NOT NULL ORDER BY u.n, x.no) e;
+    PERFORM billing_internal.emit_all(told.accounts, told.types, at, told.invoices, told.cases, told.payloads);
+END $$;
+COMMENT ON FUNCTION billing_internal.tell_step(text, int, int, bigint[], bigint[], bigint[], int[], text[], timestamptz) IS 'tells a step of many cases';
+
+CREATE FUNCTION billing_internal.done_actions(actions text[], missed text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE WHEN missed IS NULL THEN actions ELSE ARRAY(SELECT a FROM unnest(actions) WITH ORDINALITY u (a, n) WHERE a <> ALL (string_to_array(missed, ', ')) ORDER BY n) END;
+END $$;
+COMMENT ON FUNCTION billing_internal.done_actions(text[], text) IS 'actions of a step but those that could not be done';
+
+-- Does a step of many cases, one action after the other.  Fees and interest are claimed first, as reminders tell them;
+-- events follow all actions.  The row of dunning_action is written in the same transaction, and its key forbids a second time.
+CREATE FUNCTION billing_internal.do_step(scheme text, version int, step_no int, account_ids bigint[], case_ids bigint[], invoice_ids bigint[], rounds int[],
+    due_ats timestamptz[], currencies text[], dues numeric[], at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    s CONSTANT billing.dunning_step := (SELECT x FROM billing.dunning_step x WHERE x.scheme = do_step.scheme AND x.version = do_step.version AND x.step_no = do_step.step_no);
+    policy CONSTANT text := (SELECT m.retry_policy FROM billing.dunning_scheme m WHERE m.code = do_step.scheme AND m.version = do_step.version);
+    none CONSTANT bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(case_ids)]);
+    notification_ids bigint[] := none;
+    claim_ids bigint[] := none;
+    collection_ids bigint[] := none;
+    fees numeric[] := none;
+    interests numeric[] := none;
+    fixed_sums numeric[] := none;
+    missed text[] := none;
     action text;
     worked boolean;
+    c record;
 BEGIN
-    SELECT d.invoice_id, d.round, d.scheme, d.version, a.time_zone, a.currency, m.retry_policy INTO c
-      FROM billing.dunning_case d JOIN billing.account a ON a.account_id = d.account_id JOIN billing.dunning_scheme m ON m.code = d.scheme AND m.version = d.version
-     WHERE d.account_id = do_step.account_id AND d.id = do_step.case_id;
-    SELECT x.* INTO s FROM billing.dunning_step x WHERE x.scheme = c.scheme AND x.version = c.version AND x.step_no = do_step.step_no;
-    done := '{}';
-    SELECT d.claim_id, d.charged, d.interest, d.fixed_sum INTO claim_id, fee, interest, fixed_sum
-      FROM billing_internal.claim_delay(account_id, case_id, step_no, s.fee, 'interest' = ANY (s.actions), at) d WHERE s.actions && '{fee,interest}';
-    FOREACH action IN ARRAY s.actions LOOP
-        worked := true;
-        CASE action
-        WHEN 'remind' THEN
-            notification_id := billing_internal.notify_customer(account_id, s.template, s.channels, at, c.invoice_id, NULL, case_id,
-                jsonb_build_object('step_no', step_no, 'round', c.round, 'amount_due', amount_due::text, 'fee', coalesce(fee, 0)::text, 'interest', coalesce(interest, 0)::text),
-                billing_internal.message_time(s.weekdays, s.not_before, s.not_after, at, c.time_zone));
-            worked := notification_id IS NOT NULL;
-        WHEN 'retry_collection' THEN
-            SELECT max(billing_internal.request_collection(i.account_id, i.invoice_id, at, c.retry_policy)) INTO collection_id
-              FROM (SELECT do_step.account_id, x.invoice_id FROM billing_internal.case_invoices(do_step.account_id, do_step.case_id, at) x) i;
-            worked := collection_id IS NOT NULL;
-        WHEN 'fee' THEN worked := fee > 0;
-        WHEN 'interest' THEN NULL; -- done even where it comes to nothing: the next claim begins after it
-        WHEN 'suspend' THEN
-            PERFORM billing_internal.emit(account_id, 'dunning.service_suspended', at, invoice_id => c.invoice_id, case_id => do_step.case_id,
-                                          payload => jsonb_build_object('round', c.round, 'step_no', step_no));
-        WHEN 'event' THEN
-            PERFORM billing_internal.emit(account_id, 'dunning.step_event', at, invoice_id => c.invoice_id, case_id => do_step.case_id,
-                                          payload => jsonb_build_object('round', c.round, 'step_no', step_no, 'scheme', c.scheme));
-        WHEN 'agency' THEN PERFORM billing_internal.hand_over(account_id, case_id, s.agency, c.currency, amount_due + (
-                SELECT coalesce(sum(k.amount_due), 0) FROM billing.invoice k
-                 WHERE k.account_id = do_step.account_id AND k.kind = 'claim' AND k.status = 'open'
-                   AND k.claims_invoice_id IN (SELECT i.invoice_id FROM billing_internal.case_invoices(do_step.account_id, do_step.case_id, at) i)), at);
-        WHEN 'write_off' THEN PERFORM billing_internal.write_off_case(account_id, case_id, at);
-        ELSE worked := billing_internal.end_service(account_id, case_id, action, at);
-        END CASE;
-        IF worked THEN
-            done := done || action;
-        ELSE
-            passed_over := concat_ws(', ', passed_over, action);
-        END IF;
+    FOR i IN 1 .. CASE WHEN s.actions && '{fee,interest}' THEN cardinality(case_ids) ELSE 0 END LOOP
+        SELECT * INTO c FROM billing_internal.claim_delay(account_ids[i], case_ids[i], step_no, s.fee, 'interest' = ANY (s.actions), at);
+        claim_ids[i] := c.claim_id;
+        fees[i] := c.charged;
+        interests[i] := c.interest;
+        fixed_sums[i] := c.fixed_sum;
     END LOOP;
-    passed_over := 'not done: ' || passed_over;
+    FOREACH action IN ARRAY s.actions LOOP
+        -- interest is done even where it comes to nothing: the next claim begins after it
+        CONTINUE WHEN action IN ('event', 'suspend', 'interest');
+        IF action = 'remind' THEN
+            notification_ids := billing_internal.remind_cases(scheme, version, step_no, account_ids, case_ids, invoice_ids, rounds, dues, fees, interests, at);
+        END IF;
+        FOR i IN 1 .. cardinality(case_ids) LOOP
+            IF action = 'remind' THEN
+                worked := notification_ids[i] IS NOT NULL;
+            ELSIF action = 'fee' THEN
+                worked := fees[i] > 0;
+            ELSIF action = 'retry_collection' THEN
+                collection_ids[i] := (SELECT max(billing_internal.request_collection(account_ids[i], x.invoice_id, at, policy))
+                                        FROM billing_internal.case_invoices(account_ids[i], case_ids[i], at) x);
+                worked := collection_ids[i] IS NOT NULL;
+            ELSE
+                worked := billing_internal.do_action(action, account_ids[i], case_ids[i], s.agency, currencies[i], dues[i], at);
+            END IF;
+            CONTINUE WHEN worked;
+            missed[i] := concat_ws(', ', missed[i], action);
+        END LOOP;
+    END LOOP;
+    INSERT INTO billing.dunning_action (account_id, case_id, round, step_no, due_at, done_at, currency, amount_due, fee, interest, fixed_sum, done, passed_over,
+                                        notification_id, claim_id, collection_id)
+    SELECT u.account_id, u.case_id, u.round, s.step_no, u.due_at, at, u.currency, u.amount_due, coalesce(u.fee, 0), coalesce(u.interest, 0), coalesce(u.fixed_sum, 0),
+           billing_internal.done_actions(s.actions, u.missed), 'not done: ' || u.missed, u.notification_id, u.claim_id, u.collection_id
+      FROM unnest(account_ids, case_ids, rounds, due_ats, currencies, dues, fees, interests, fixed_sums, missed, notification_ids, claim_ids, collection_ids)
+               u (account_id, case_id, round, due_at, currency, amount_due, fee, interest, fixed_sum, missed, notification_id, claim_id, collection_id);
+    PERFORM billing_internal.tell_step(scheme, version, step_no, account_ids, case_ids, invoice_ids, rounds, missed, at);
 END $$;
-COMMENT ON FUNCTION billing_internal.do_step(bigint, bigint, int, numeric, timestamptz) IS 'does a step of a case';
+COMMENT ON FUNCTION billing_internal.do_step(text, int, int, bigint[], bigint[], bigint[], int[], timestamptz[], text[], numeric[], timestamptz) IS 'does a step of many cases and notes it';

@@ -31,12 +31,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.check_template(text, text) IS 'refuses a text with unknown fields or single braces';
 
--- In one pass: what a value holds is never read as a field.
 CREATE FUNCTION billing_internal.render_template(template text, fields jsonb) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT string_agg(CASE WHEN p.part IN ('{{', '}}') THEN left(p.part, 1) WHEN p.part LIKE '{%' THEN coalesce($2 ->> btrim(p.part, '{}'), '') ELSE p.part END, '' ORDER BY p.no)
-      FROM billing_internal.template_parts($1) p
-$$;
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_render_template';
 COMMENT ON FUNCTION billing_internal.render_template(text, jsonb) IS 'a text with its fields filled in';
 
 CREATE FUNCTION billing.create_template(entity text, code text, channel text, language text, body text, subject text DEFAULT NULL) RETURNS text

@@ -51,25 +51,28 @@ CREATE FUNCTION billing_internal.emit(account_id bigint, type text, occurred_at 
 COMMENT ON FUNCTION billing_internal.emit(bigint, text, timestamptz, bigint, bigint, bigint, bigint, jsonb) IS
     'writes an event of an account that is locked, and wakes consumers at commit; nothing for types that are not kept';
 
--- Many at once, by one statement; the accounts are locked.
-CREATE FUNCTION billing_internal.emit_all(account_ids bigint[], type text, at timestamptz, invoice_ids bigint[], case_ids bigint[], payloads jsonb[]) RETURNS void
+-- Many at once; the accounts are locked, so their counters can be read before they are moved.
+CREATE FUNCTION billing_internal.emit_all(account_ids bigint[], types text[], at timestamptz, invoice_ids bigint[], case_ids bigint[], payloads jsonb[],
+    payment_ids bigint[] DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kept CONSTANT text[] := ARRAY(SELECT t.type FROM billing.event_type t WHERE t.kept);
 BEGIN
-    IF account_ids IS NULL OR NOT EXISTS (SELECT FROM billing.event_type t WHERE t.type = emit_all.type AND t.kept) THEN RETURN; END IF;
-    WITH told AS (
-        SELECT u.*, row_number() OVER (PARTITION BY u.account_id ORDER BY u.n) AS k
-          FROM unnest(account_ids, invoice_ids, case_ids, payloads) WITH ORDINALITY u (account_id, invoice_id, case_id, payload, n)),
-    counter AS (
-        UPDATE billing.account_state s SET event_no = s.event_no + c.count
-          FROM (SELECT t.account_id, count(*) FROM told t GROUP BY 1) c WHERE s.account_id = c.account_id AND s.account_id = ANY (emit_all.account_ids)
-        RETURNING s.account_id, s.event_no - c.count AS base)
-    INSERT INTO billing.event (account_id, adoption_number, xid, event_no, type, occurred_at, recorded_at, invoice_id, case_id, payload)
-    SELECT t.account_id, (SELECT billing_internal.event_adoption()), pg_current_xact_id(), c.base + t.k, emit_all.type, at, now(), t.invoice_id, t.case_id, t.payload
-      FROM told t JOIN counter c ON c.account_id = t.account_id;
+    INSERT INTO billing.event (account_id, adoption_number, xid, event_no, type, occurred_at, recorded_at, invoice_id, payment_id, case_id, payload)
+    SELECT t.account_id, (SELECT billing_internal.event_adoption()), (SELECT pg_current_xact_id()), s.event_no + t.k, t.type, at, now(),
+           t.invoice_id, t.payment_id, t.case_id, coalesce(t.payload, '{}')
+      FROM (SELECT u.*, row_number() OVER (PARTITION BY u.account_id ORDER BY u.n) AS k
+              FROM unnest(account_ids, types, invoice_ids, payment_ids, case_ids, payloads) WITH ORDINALITY u (account_id, type, invoice_id, payment_id, case_id, payload, n)
+             WHERE u.type = ANY (kept)) t
+      JOIN billing.account_state s ON s.account_id = t.account_id;
+    IF NOT FOUND THEN RETURN; END IF;
+    UPDATE billing.account_state s SET event_no = s.event_no + c.n
+      FROM (SELECT u.account_id, count(*) AS n FROM unnest(account_ids, types) u (account_id, type) WHERE u.type = ANY (kept) GROUP BY 1) c
+     WHERE s.account_id = c.account_id;
     PERFORM pg_notify('billing_event', '') WHERE EXISTS (SELECT FROM billing.event_consumer);
 END $$;
-COMMENT ON FUNCTION billing_internal.emit_all(bigint[], text, timestamptz, bigint[], bigint[], jsonb[]) IS
-    'writes events of one type of accounts that are locked; nothing where the type is not kept';
+COMMENT ON FUNCTION billing_internal.emit_all(bigint[], text[], timestamptz, bigint[], bigint[], jsonb[], bigint[]) IS
+    'writes events of accounts that are locked, one per place of the arrays; nothing of types that are not kept';
 
 -- An account is changed by whoever owns the books, with UPDATE.
 CREATE FUNCTION billing_internal.account_changed() RETURNS trigger

@@ -128,7 +128,7 @@ BEGIN
         PERFORM billing_internal.allocate_by_rules(account_id, result, invoice_ids, rules, at);
     END IF;
     PERFORM billing_internal.mark_credit(account_id), billing_internal.adopt_method(account_id, result, at),
-            billing_internal.notify_customer(account_id, 'receipt', '{mail,letter}', at, NULL, result, NULL, NULL, NULL);
+            billing_internal.notify_paid(account_id, result, at);
     RETURN result;
 END $$;
 COMMENT ON FUNCTION billing_internal.record_payment(bigint, numeric, text, text, bigint, text, text, bigint[], text[], timestamptz, bigint, timestamptz, jsonb, text) IS

@@ -6,6 +6,7 @@
 CREATE FUNCTION billing_internal.own_rows(relation regclass) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN c.relname = 'entity' THEN 'code IN (SELECT o.entity FROM billing.own_access o)'
+                WHEN c.relname = 'posting_rule' THEN 'entity = '''' OR entity IN (SELECT o.entity FROM billing.own_access o)'
                 WHEN 'entity' = ANY (k.columns) THEN 'entity IN (SELECT o.entity FROM billing.own_access o)'
                 WHEN 'account_id' = ANY (k.columns) THEN format('EXISTS (SELECT FROM billing.account a WHERE a.account_id = %I.account_id)', c.relname)
                 WHEN 'run_id' = ANY (k.columns) THEN format('EXISTS (SELECT FROM billing.run r WHERE r.id = %I.run_id)', c.relname)

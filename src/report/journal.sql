@@ -44,6 +44,9 @@ CREATE FUNCTION billing_internal.check_journal(OUT finding text, OUT relation te
     SELECT 'posting without ledger account', 'posting_rule', NULL, NULL, format('%s of %s, such as %s', j.part, j.source, min(j.entry))
       FROM billing.journal j WHERE j.ledger_account IS NULL GROUP BY j.source, j.part
     UNION ALL
+    SELECT 'posting rule without seller', 'posting_rule', NULL, NULL, format('%s of %s for %s', r.part, r.source, r.entity)
+      FROM billing.posting_rule r WHERE r.entity <> '' AND NOT EXISTS (SELECT FROM billing.entity e WHERE e.code = r.entity)
+    UNION ALL
     SELECT 'journal differs', x.relation, x.account_id, NULL, format('%s %s by the journal, %s in all', sum(x.posted), x.currency, sum(x.open))
       FROM (SELECT CASE j.part WHEN 'receivable' THEN 'open_item' ELSE 'customer_credit' END AS relation, j.account_id, j.currency,
                    CASE j.part WHEN 'receivable' THEN j.debit - j.credit ELSE j.credit - j.debit END AS posted, 0 AS open

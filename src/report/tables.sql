@@ -121,13 +121,14 @@ CREATE TABLE IF NOT EXISTS billing.posting_rule ( -- which ledger account each p
     part text NOT NULL, -- receivable, customer_credit, revenue, tax, rounding, cash, fee or write_off
     detail text NOT NULL DEFAULT '', -- revenue: product, or a claim's kind of line; tax: its category; cash: method of payment; empty: all others
     ledger_account text NOT NULL CONSTRAINT posting_rule_ledger_account_fkey REFERENCES billing.ledger_account ON UPDATE CASCADE, -- account
-    CONSTRAINT posting_rule_key PRIMARY KEY (source, part, detail)
+    entity text NOT NULL DEFAULT '', -- for this seller only, before those of all; empty: for all
+    CONSTRAINT posting_rule_key PRIMARY KEY (source, part, detail, entity)
 );
 INSERT INTO billing.ledger_account (code, name, type) SELECT * FROM billing_internal.ledger_accounts()
  WHERE NOT EXISTS (SELECT FROM billing.ledger_account);
 INSERT INTO billing.posting_rule (source, part, ledger_account)
 SELECT r.source, r.part, r.ledger_account FROM billing_internal.posting_rules() r JOIN billing.ledger_account a ON a.code = r.ledger_account
-    ON CONFLICT (source, part, detail) DO NOTHING;
+    ON CONFLICT (source, part, detail, entity) DO NOTHING;
 
 CREATE OR REPLACE VIEW billing.journal ( -- double entry: what documents, money and credit post; debits equal credits in every entry
     entity, -- seller
@@ -204,17 +205,31 @@ posting AS NOT MATERIALIZED (
      CROSS JOIN LATERAL (VALUES ('customer_credit', r.amount), ('fee', r.fee), ('cash', - r.amount - r.fee)) x (part, amount)
     UNION ALL
     SELECT d.entity, format('%s %s/%s', k.source, w.invoice_id, w.write_off_no), greatest((w.written_off_at AT TIME ZONE e.time_zone)::date, d.posted_on), k.source,
-           w.account_id, w.invoice_id, NULL::bigint, x.part, k.source, NULL::text, NULL::int, w.currency, x.amount
+           w.account_id, w.invoice_id, NULL::bigint, x.part, CASE x.part WHEN 'tax' THEN 'write_off' ELSE k.source END, x.detail, NULL::int, w.currency, x.amount
       FROM billing.write_off w
       JOIN document d ON d.account_id = w.account_id AND d.id = w.invoice_id
       JOIN billing.entity e ON e.code = d.entity
      CROSS JOIN LATERAL (SELECT CASE WHEN w.amount > 0 THEN 'write_off' ELSE 'recovery' END AS source) k
-     CROSS JOIN LATERAL (VALUES ('write_off', w.amount), ('receivable', - w.amount)) x (part, amount))
-SELECT p.entity, p.entry, p.posted_on, p.source, p.account_id, p.invoice_id, p.payment_id, p.part, p.line_no, coalesce(x.ledger_account, r.ledger_account), p.currency,
+     -- The tax share of all that is given up until then, less that of before; so what comes in after all brings back just that.
+     CROSS JOIN LATERAL (
+           SELECT array_agg(t.category) AS categories, array_agg(round(g.until_then * t.tax_amount / d.payable, scale(w.amount))
+                  - round((g.until_then - w.amount) * t.tax_amount / d.payable, scale(w.amount))) AS shares
+             FROM billing.invoice_tax t,
+                  (SELECT sum(v.amount) AS until_then FROM billing.write_off v
+                    WHERE v.account_id = w.account_id AND v.invoice_id = w.invoice_id AND v.write_off_no <= w.write_off_no) g
+            WHERE t.account_id = w.account_id AND t.invoice_id = w.invoice_id
+              AND EXISTS (SELECT FROM billing.posting_rule r WHERE r.source = 'write_off' AND r.part = 'tax' AND r.entity IN ('', d.entity))) t
+     CROSS JOIN LATERAL (
+           SELECT 'receivable'::text AS part, NULL::text AS detail, - w.amount AS amount
+            UNION ALL SELECT 'tax'::text, u.category, u.share FROM unnest(t.categories, t.shares) u (category, share)
+            UNION ALL SELECT 'write_off'::text, NULL::text, w.amount - coalesce((SELECT sum(u.share) FROM unnest(t.shares) u (share)), 0)) x)
+SELECT p.entity, p.entry, p.posted_on, p.source, p.account_id, p.invoice_id, p.payment_id, p.part, p.line_no, coalesce(xe.ledger_account, e.ledger_account, x.ledger_account, r.ledger_account), p.currency,
        CASE WHEN p.amount > 0 THEN p.amount ELSE p.amount - p.amount END, CASE WHEN p.amount < 0 THEN - p.amount ELSE p.amount - p.amount END
   FROM posting p
-  LEFT JOIN billing.posting_rule r ON r.source = p.rule AND r.part = p.part AND r.detail = ''
-  LEFT JOIN billing.posting_rule x ON x.source = p.rule AND x.part = p.part AND x.detail = p.detail
+  LEFT JOIN billing.posting_rule r ON r.source = p.rule AND r.part = p.part AND r.detail = '' AND r.entity = ''
+  LEFT JOIN billing.posting_rule x ON x.source = p.rule AND x.part = p.part AND x.detail = p.detail AND x.entity = ''
+  LEFT JOIN billing.posting_rule e ON e.source = p.rule AND e.part = p.part AND e.detail = '' AND e.entity = p.entity
+  LEFT JOIN billing.posting_rule xe ON xe.source = p.rule AND xe.part = p.part AND xe.detail = p.detail AND xe.entity = p.entity
  WHERE p.amount <> 0;
 
 CREATE OR REPLACE VIEW billing.open_item ( -- what customers owe now, by document

@@ -84,7 +84,7 @@ CREATE TEMPORARY VIEW relation AS
 SELECT c.oid, c.relname::text AS name, c.relkind FROM pg_class c WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relname <> 'own_access';
 CREATE TEMPORARY VIEW attribute AS SELECT a.attrelid, a.attname::text AS name FROM pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped;
 -- What is of all sellers.  A new table must come in here, or have an account, an entity or a run.
-CREATE TEMPORARY TABLE of_all AS SELECT unnest('{book,error_code,currency,tax_class,product,meter,price,price_version,plan,plan_item,coupon,state_transition,event_type,payment_method_type,decline_code,retry_policy,interest_rate,dunning_scheme,dunning_step,ledger_account,posting_rule}'::text[]) AS name;
+CREATE TEMPORARY TABLE of_all AS SELECT unnest('{book,error_code,currency,tax_class,product,meter,price,price_version,plan,plan_item,coupon,state_transition,event_type,payment_method_type,decline_code,retry_policy,interest_rate,dunning_scheme,dunning_step,ledger_account}'::text[]) AS name;
 -- What is of a seller: a row of one of its accounts, with its code, or of a run for it; and jobs, which are for all, are nobody's.
 CREATE FUNCTION pg_temp.rows_expected(relation oid, entity text) RETURNS text[] LANGUAGE plpgsql AS
 $$
@@ -96,6 +96,7 @@ BEGIN
     EXECUTE format('SELECT coalesce(array_agg(x::text ORDER BY x::text COLLATE "C"), %L) FROM %s x WHERE %s', '{}', relation::regclass,
         CASE WHEN relname IN (SELECT name FROM of_all) THEN 'true'
              WHEN relname = 'entity' THEN format('code = %L', entity)
+             WHEN relname = 'posting_rule' THEN format('entity IN (%L, %L)', '', entity)
              WHEN 'entity' = ANY (columns) THEN format('entity = %L', entity)
              WHEN 'account_id' = ANY (columns) THEN format('account_id IN (SELECT account_id FROM billing.account WHERE entity = %L)', entity)
              WHEN 'run_id' = ANY (columns) THEN format('run_id IN (SELECT id FROM billing.run WHERE entity = %L)', entity)

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(46);
+SELECT plan(55);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin') \g /dev/null
 SELECT billing.set_payment_rules('acme', payment_tolerance => 0.50) \g /dev/null
@@ -96,6 +96,41 @@ SELECT billing.record_payment(:shop, 30, 'EUR', method => 'card', effective_at =
 SELECT ok('payment: 1360 D 30.00, 2000 C 30.00' IN (SELECT pg_temp.posted(:shop, '2026-02-16')), 'a rule for one way of payment');
 SELECT is((SELECT DISTINCT ledger_account FROM billing.journal WHERE source = 'invoice' AND part = 'revenue'), '8400', 'an account gets another code');
 SELECT throws_ok($$DELETE FROM billing.ledger_account WHERE code = '1200'$$, '23503', NULL, 'an account that rules use stays');
+
+-- A seller has rules of its own, which go first.
+SAVEPOINT before_rules;
+SELECT billing.create_entity('other', name => 'Other GmbH', country => 'DE', currency => 'EUR', time_zone => 'Europe/Berlin') \g /dev/null
+INSERT INTO billing.ledger_account VALUES ('1800', 'Bank', 'asset'), ('1890', 'Card clearing', 'asset');
+INSERT INTO billing.posting_rule (source, part, detail, ledger_account, entity) VALUES ('payment', 'cash', '', '1800', 'other');
+SELECT billing.create_account('Theirs', entity => 'other') AS theirs \gset
+SELECT billing.record_payment(a, 5, 'EUR', method => 'card', effective_at => '2026-02-16 12:00+00') FROM unnest(ARRAY[:shop, :theirs]) a \g /dev/null
+SELECT ok('payment: 1800 D 5.00, 2000 C 5.00' IN (SELECT pg_temp.posted(:theirs, '2026-02-16')) AND 'payment: 1360 D 5.00, 2000 C 5.00' IN (SELECT pg_temp.posted(:shop, '2026-02-16')),
+          'before those of all sellers, also where these are closer');
+INSERT INTO billing.posting_rule VALUES ('payment', 'cash', 'card', '1890', 'other');
+SELECT ok('payment: 1890 D 5.00, 2000 C 5.00' IN (SELECT pg_temp.posted(:theirs, '2026-02-16')), 'but not before a closer one of its own');
+SELECT throws_ok($$INSERT INTO billing.posting_rule VALUES ('payment', 'cash', 'card', '1890', 'other')$$, '23505', NULL, 'one rule for each');
+SELECT is_empty($$SELECT * FROM billing.check()$$, 'the books are sound');
+INSERT INTO billing.posting_rule VALUES ('payment', 'cash', '', '1890', 'nobody');
+SELECT is((SELECT array_agg(finding) FROM billing.check()), '{posting rule without seller}', 'a rule for nobody is found');
+ROLLBACK TO before_rules;
+
+-- The tax of what is given up, where there is a rule for it: 10.00 + 1.90 and 20.00 + 1.40, of which a part comes in later.
+SAVEPOINT before_rules;
+INSERT INTO billing.ledger_account VALUES ('2210', 'Tax on bad debts', 'liability'), ('2211', 'Reduced tax on bad debts', 'liability');
+INSERT INTO billing.posting_rule VALUES ('write_off', 'tax', '', '2210', 'acme');
+SELECT billing.create_account('Poor') AS poor \gset
+SELECT billing.record_external_invoice(:poor, 'X-bad', '2026-04-01', 33.30, 'EUR', tax_total => 3.30,
+    lines => '[{"description":"a","amount":10,"tax_category":"S","tax_rate":19},{"description":"b","amount":20,"tax_category":"S","tax_rate":7}]') AS bad \gset
+SELECT billing.write_off_invoice(:bad, effective_at => now()) \g /dev/null
+SELECT billing.record_payment(:poor, m, 'EUR', invoice_ids => ARRAY[:bad], rules => '{named}') FROM unnest('{0.07,11.11,3.33,18.79}'::numeric[]) m \g /dev/null
+SELECT results_eq(format($$SELECT source, part, ledger_account, debit, credit FROM billing.journal WHERE invoice_id = %s AND source = 'write_off' ORDER BY 4, 5 $$, :bad),
+    $$VALUES ('write_off', 'receivable', '1200', 0.00, 33.30), ('write_off', 'tax', '2210', 1.40, 0.00), ('write_off', 'tax', '2210', 1.90, 0.00), ('write_off', 'write_off', '6000', 30.00, 0.00)$$,
+    'is posted apart');
+SELECT is((SELECT array_agg(x.net ORDER BY x.part) FROM (SELECT part, sum(debit - credit) AS net FROM billing.journal WHERE invoice_id = :bad AND source IN ('write_off', 'recovery') GROUP BY 1) x),
+          '{0.00,0.00,0.00}', 'and comes back to the last cent with what is recovered');
+SELECT is((SELECT status FROM billing.invoice WHERE id = :bad), 'paid', 'of all of it');
+SELECT is_empty($$SELECT * FROM billing.check()$$, 'the books are sound');
+ROLLBACK TO before_rules;
 
 -- --- Statement ----------------------------------------------------------------------------------------
 SELECT results_eq(format($$SELECT posted_on, source, number, amount, balance FROM billing.account_statement(%s, until_on => '2026-02-04')$$, :shop),

@@ -12,7 +12,7 @@ use Exporter 'import';
 use File::Basename qw(dirname);
 use JSON::PP;
 
-our @EXPORT = qw(routines relations settings errors event_types modules module_of title_of source_files slurp arguments);
+our @EXPORT = qw(routines relations settings errors event_types transitions modules module_of title_of source_files slurp arguments);
 
 my $source = dirname(__FILE__) . '/../..';
 
@@ -98,6 +98,14 @@ sub errors
 sub event_types
 {
 	return rows(q{SELECT type, meaning, ids, payload_keys FROM billing.event_type ORDER BY type COLLATE "C"});
+}
+
+# Which state may follow which, by the function that says so.
+sub transitions
+{
+	my ($function) = @_;
+
+	return rows(qq{SELECT from_state AS "from", unnest(to_states) AS "to" FROM billing_internal.$function()});
 }
 
 # Modules in the order in which they may know each other.

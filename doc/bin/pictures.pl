@@ -1,6 +1,6 @@
 # Writes pictures in the language of Graphviz into a folder: the modules (from #include and the SQL of each), all
-# tables, and the tables of each module with their columns (from the catalog).  `make doc` runs it and draws; a test
-# compares.
+# tables, the tables of each module with their columns (from the catalog), and the states of dunning cases
+# (from the function that says which may follow which).  `make doc` runs it and draws; a test compares.
 #
 # A solid arrow between tables is a foreign key, a dashed one a key that is shared without one: the engine alone writes
 # there, and check() looks instead (doc/design.md).
@@ -195,3 +195,23 @@ for my $module (grep { $members{$_} } @modules)
 		(map { "$_ [label=\"$_\\n(" . module_of('relation', "billing.$_") . ')", fontcolor="#707070"];' } sort keys %far),
 		map { edges($_) } @{ $members{$module} });
 }
+
+# States of dunning cases: one arrow with two heads where two may follow each other; pale where most lead to one.
+
+my (%may, %into, @steps);
+
+for my $step (transitions('case_transitions'))
+{
+	$may{ $step->{from} }{ $step->{to} } = 1;
+	$into{ $step->{to} }++;
+}
+for my $from (sort keys %may)
+{
+	for my $to (sort keys %{ $may{$from} })
+	{
+		my $back = $may{$to} && $may{$to}{$from};
+
+		push @steps, "$from -> $to" . ($back ? ' [dir=both]' : $into{$to} > 4 ? ' [color="#c3cbdc"]' : '') . ';' if !$back || $from lt $to;
+	}
+}
+write_picture('states-case', 'rankdir=LR;', (map { "$_ [style=\"filled,rounded\", label=\"" . tr/_/ /r . '"];' } sort keys %into), @steps);

@@ -55,7 +55,8 @@ for my $made ([ 'reference', 'md' ], [ 'pictures', 'dot' ])
 is(join(' ', grep { index(eval { slurp_file(s/dot$/svg/r) } // '', md5_hex(slurp_file($_))) < 0 } glob 'doc/pictures/*.dot'),
 	'', 'every picture is drawn from what it is said to be');
 
-# Guides.  The developer's begins with empty books, the analyst's with those of the demo, the DBA's with nothing.
+# Guides.  Those of the developer and on receivables begin with empty books, the analyst's with those of the demo, the
+# DBA's with nothing.
 
 sub check_guide
 {
@@ -68,9 +69,12 @@ sub check_guide
 	return;
 }
 
-$node->safe_psql('postgres', "CREATE DATABASE $_") for qw(developer analyst dba);
-$node->safe_psql('developer', 'CREATE EXTENSION billing; SELECT billing.setup()');
-check_guide('developer', 10);
+$node->safe_psql('postgres', "CREATE DATABASE $_") for qw(developer receivables analyst dba);
+for my $guide ([ 'developer', 10 ], [ 'receivables', 20 ])
+{
+	$node->safe_psql($guide->[0], 'CREATE EXTENSION billing; SELECT billing.setup()');
+	check_guide(@$guide);
+}
 
 $ENV{PGDATABASE} = 'analyst';
 output_of('make demo', 'sh', 'test/demo/run.sh');

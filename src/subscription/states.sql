@@ -63,7 +63,7 @@ BEGIN
         RETURN;
     END IF;
     waited_from := least(waited_from, s.start_at, CASE WHEN waited_from IS NULL THEN now() END);
-    IF decided_at IS NULL OR decided_at > waited_from THEN
+    IF s.activation = 'pending' OR decided_at IS NULL OR decided_at > waited_from THEN
         RETURN QUERY SELECT waited_from, 'pending';
     END IF;
     IF s.activation = 'failed' THEN

@@ -77,6 +77,9 @@ SELECT is(pg_temp.states(pg_temp.live('{}'::jsonb || more, VARIADIC calls)), sta
     ('a first payment to come', '{"await_payment":true}', '{}', '01.01. pending'),
     ('a first payment', '{"await_payment":true}', '{"activate_subscription($1, effective_at => ''2024-01-03'', invoice_now => false)"}', '01.01. pending, 03.01. active'),
     ('a first payment and a pause', '{"await_payment":true}', '{"activate_subscription($1, effective_at => ''2024-01-03'', invoice_now => false)","pause_subscription($1, effective_at => ''2024-02-01'')"}', '01.01. pending, 03.01. active, 01.02. paused'),
+    ('a first payment before the start, taken back', '{"await_payment":true}',
+        '{"activate_subscription($1, effective_at => ''2023-12-20'', invoice_now => false)","withdraw_change((SELECT max(id) FROM billing.subscription_change WHERE subscription_id = $1), effective_at => ''2023-12-01'')"}',
+        '01.01. pending'),
     ('a first payment at once', '{"await_payment":true}', '{"activate_subscription($1, effective_at => ''2024-01-01'', invoice_now => false)"}', '01.01. active'),
     ('a first payment that failed', '{"await_payment":true}', '{"fail_subscription($1, effective_at => ''2024-01-03'')"}', '01.01. pending, 03.01. failed'),
     ('a skipped last cycle', '{"cycles":2}', '{"skip_cycles($1, effective_at => ''2024-01-02'')"}', '01.01. active, 01.03. non_renewing, 01.04. canceled')

@@ -12,6 +12,20 @@ CREATE FUNCTION billing_internal.collection_method(account_id bigint, invoice_id
 $$;
 COMMENT ON FUNCTION billing_internal.collection_method(bigint, bigint) IS 'method that collects an invoice, or null';
 
+-- Whoever agreed on parts or promised a day, disputes the invoice, or owes it to an agency by now, is not debited meanwhile.
+CREATE FUNCTION billing_internal.why_not_collected(account_id bigint, invoice_id bigint) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce(
+        (SELECT 'paid in parts' FROM billing.arrangement a
+           JOIN billing.arrangement_invoice i ON i.account_id = a.account_id AND i.arrangement_id = a.id AND i.invoice_id = why_not_collected.invoice_id
+          WHERE a.account_id = why_not_collected.account_id AND a.state = 'active' LIMIT 1),
+        (SELECT CASE c.state WHEN 'at_agency' THEN 'with an agency' ELSE format('paused (%s)', c.pause_reason) END FROM billing.dunning_case c
+          WHERE c.account_id = why_not_collected.account_id AND coalesce(c.invoice_id, why_not_collected.invoice_id) = why_not_collected.invoice_id
+            AND (c.state = 'at_agency' OR c.state = 'paused' AND c.pause_reason <> 'direct_debit') LIMIT 1));
+END $$;
+COMMENT ON FUNCTION billing_internal.why_not_collected(bigint, bigint) IS 'why an open invoice is not collected for now; null: it may be';
+
 CREATE FUNCTION billing_internal.request_collection(account_id bigint, invoice_id bigint, at timestamptz, policy text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -24,7 +38,7 @@ BEGIN
      WHERE x.account_id = request_collection.account_id AND x.id = request_collection.invoice_id;
     IF i.status IS DISTINCT FROM 'open' OR i.kind = 'credit_note' THEN RETURN NULL; END IF;
     method := billing_internal.collection_method(account_id, invoice_id);
-    IF method IS NULL OR NOT billing_internal.is_usable(account_id, method, at)
+    IF method IS NULL OR NOT billing_internal.is_usable(account_id, method, at) OR billing_internal.why_not_collected(account_id, invoice_id) IS NOT NULL
        OR EXISTS (SELECT FROM billing.collection c WHERE c.account_id = request_collection.account_id AND c.invoice_id = request_collection.invoice_id
                      AND c.status IN ('waiting', 'claimed', 'submitted')) THEN
         RETURN NULL;
@@ -48,14 +62,18 @@ CREATE FUNCTION billing_internal.collect_invoice(invoice_id bigint, policy text,
 DECLARE
     at CONSTANT timestamptz := coalesce(effective_at, now());
     h billing.invoice_header;
+    held text;
     result bigint;
 BEGIN
     PERFORM billing_internal.check_billable(at), billing_internal.lock_invoice(invoice_id);
+    held := billing_internal.why_not_collected(invoice_id >> 24, invoice_id);
     SELECT * INTO h FROM billing.invoice_header x WHERE x.account_id = collect_invoice.invoice_id >> 24 AND x.id = collect_invoice.invoice_id;
     IF h.kind = 'credit_note' OR h.status <> 'open' THEN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be collected', replace(h.kind, '_', ' '), h.id, h.status));
     ELSIF NOT EXISTS (SELECT FROM billing.retry_policy p WHERE p.code = policy) AND policy IS NOT NULL THEN
         PERFORM billing_internal.fail('unknown_retry_policy', format('retry policy "%s" does not exist', policy));
+    ELSIF held IS NOT NULL THEN
+        PERFORM billing_internal.fail('wrong_case_state', format('%s %s is %s and is not collected', replace(h.kind, '_', ' '), h.id, held));
     END IF;
     SELECT c.id INTO result FROM billing.collection c
      WHERE c.account_id = h.account_id AND c.invoice_id = h.id AND c.status IN ('waiting', 'claimed', 'submitted');
@@ -156,27 +174,35 @@ CREATE FUNCTION billing_internal.claim_collections(worker text, max int, lease i
     RETURNS SETOF record LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+    wanted int := coalesce(max, 1);
+    looked boolean := true;
     c record;
 BEGIN
     at := coalesce(at, now());
     lease := coalesce(lease, interval '5 minutes');
     PERFORM billing_internal.check_claim(worker, max, lease, at, entity);
-    FOR c IN SELECT x.account_id, x.id
-               FROM billing.collection x JOIN billing.account_state s ON s.account_id = x.account_id AND s.entity = coalesce(claim_collections.entity, s.entity)
-              WHERE x.status IN ('waiting', 'claimed') AND x.next_attempt_at <= at AND coalesce(x.lease_until <= at, true)
-              ORDER BY x.next_attempt_at, x.account_id, x.id LIMIT coalesce(max, 1) FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
-        PERFORM billing_internal.lock_account(c.account_id);
-        CONTINUE WHEN NOT billing_internal.claim_collection(c.account_id, c.id, worker, lease, at);
-        RETURN QUERY
-        SELECT k.id, k.account_id, k.invoice_id, i.number, k.attempts, k.currency, k.amount, k.payment_method_id, m.type, m.provider, m.token, m.iban,
-               d.reference, d.signed_on, d.scheme, d.sequence,
-               concat_ws('-', k.id, (SELECT 1 + count(*) FROM billing.collection_attempt t WHERE t.account_id = k.account_id AND t.collection_id = k.id AND t.outcome <> 'lost')),
-               k.lease_until
-          FROM billing.collection k
-          JOIN billing.invoice i ON i.account_id = k.account_id AND i.id = k.invoice_id
-          JOIN billing.payment_method m ON m.account_id = k.account_id AND m.id = k.payment_method_id
-          LEFT JOIN billing.mandate d ON d.account_id = m.account_id AND d.payment_method_id = m.id
-         WHERE k.account_id = c.account_id AND k.id = c.id;
+    -- Those that cannot be tried now are put off, and others take their place.
+    WHILE looked AND wanted > 0 LOOP
+        looked := false;
+        FOR c IN SELECT x.account_id, x.id
+                   FROM billing.collection x JOIN billing.account_state s ON s.account_id = x.account_id AND s.entity = coalesce(claim_collections.entity, s.entity)
+                  WHERE x.status IN ('waiting', 'claimed') AND x.next_attempt_at <= at AND coalesce(x.lease_until <= at, true)
+                  ORDER BY x.next_attempt_at, x.account_id, x.id LIMIT wanted FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
+            PERFORM billing_internal.lock_account(c.account_id);
+            looked := true;
+            CONTINUE WHEN NOT billing_internal.claim_collection(c.account_id, c.id, worker, lease, at);
+            wanted := wanted - 1;
+            RETURN QUERY
+            SELECT k.id, k.account_id, k.invoice_id, i.number, k.attempts, k.currency, k.amount, k.payment_method_id, m.type, m.provider, m.token, m.iban,
+                   d.reference, d.signed_on, d.scheme, d.sequence,
+                   concat_ws('-', k.id, (SELECT 1 + count(*) FROM billing.collection_attempt t WHERE t.account_id = k.account_id AND t.collection_id = k.id AND t.outcome <> 'lost')),
+                   k.lease_until
+              FROM billing.collection k
+              JOIN billing.invoice i ON i.account_id = k.account_id AND i.id = k.invoice_id
+              JOIN billing.payment_method m ON m.account_id = k.account_id AND m.id = k.payment_method_id
+              LEFT JOIN billing.mandate d ON d.account_id = m.account_id AND d.payment_method_id = m.id
+             WHERE k.account_id = c.account_id AND k.id = c.id;
+        END LOOP;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION billing_internal.claim_collections(text, int, interval, timestamptz, text) IS 'body of billing.claim_collections';
@@ -194,7 +220,8 @@ BEGIN
     IF NOT FOUND THEN RETURN false; END IF;
     UPDATE billing.collection_attempt t SET outcome = 'lost', settled_at = at
      WHERE t.account_id = c.account_id AND t.collection_id = c.id AND t.attempt_no = c.attempts AND t.outcome IS NULL;
-    opens_at := billing_internal.window_opens_at(c.account_id, c.payment_method_id, c.policy, at);
+    opens_at := CASE WHEN billing_internal.why_not_collected(c.account_id, c.invoice_id) IS NOT NULL THEN at + interval '1 day'
+                     ELSE billing_internal.window_opens_at(c.account_id, c.payment_method_id, c.policy, at) END;
     IF NOT billing_internal.is_usable(c.account_id, c.payment_method_id, at) THEN
         PERFORM billing_internal.end_collection(c.account_id, c.id, 'failed', 'payment method cannot be used', at);
         RETURN false;

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(261);
+SELECT plan(266);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_retry_policy('ten days', '{1 day,4 days,7 days,8 days,9 days}'), billing.create_retry_policy('hours', '{12 hours,12 hours}', 'previous'),
@@ -310,6 +310,42 @@ RESET ROLE;
 SELECT throws_ok(format('SET LOCAL ROLE billing_test_worker; SELECT billing.settle_collection(%s, ''declined'')', pg_temp.collection(:d5)), '42501', NULL, 'nobody settles another seller''s');
 RESET ROLE;
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
+
+-- Nobody is debited who disputes, promised a day, pays in parts, or owes it to an agency by now; afterwards it goes on.
+SELECT billing.create_dunning_scheme('away', '[{"after":"1 day","actions":["event"]},{"after":"30 days","actions":["agency"],"agency":"inkasso"}]') \g /dev/null
+CREATE FUNCTION pg_temp.left_alone(command text, again text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    seller CONSTANT text := billing.create_entity(format('seller %s', (SELECT count(*) FROM billing.entity)), name => 'Alone', country => 'DE', currency => 'EUR', time_zone => 'UTC');
+    a CONSTANT bigint := billing.create_account('Alone', entity => seller);
+    i CONSTANT bigint := billing.record_external_invoice(a, 'alone/' || a, '2030-12-01', 50, 'EUR', due_on => '2030-12-10');
+    c bigint;
+    result text;
+BEGIN
+    PERFORM billing.add_payment_method(a, 'card', provider => 'psp', token => 't'), billing.assign_dunning_scheme('away', account_id => a);
+    CALL billing.dunning_run('2030-12-12 12:00');
+    SELECT id INTO c FROM billing.dunning_case WHERE invoice_id = i;
+    PERFORM billing.collect_invoice(i, 'ten days', effective_at => '2030-12-12');
+    EXECUTE format(command, c, a, i);
+    -- The other one is due later, and is claimed in its place.
+    PERFORM billing.record_external_invoice(a, 'other/' || a, '2030-12-01', 7, 'EUR', due_on => '2030-12-10');
+    PERFORM billing.collect_invoice(max(x.id), effective_at => '2030-12-12 01:00') FROM billing.invoice x WHERE x.account_id = a;
+    SELECT string_agg(x.amount::text, ' ') INTO result FROM billing.claim_collections('w', 1, at => '2031-01-12 13:00', entity => seller) x;
+    BEGIN
+        PERFORM billing.cancel_collection(x.id, effective_at => '2031-01-12') FROM billing.collection x WHERE x.invoice_id = i;
+        PERFORM billing.collect_invoice(i, effective_at => '2031-01-12');
+        RAISE 'collected';
+    EXCEPTION WHEN SQLSTATE 'LB506' OR raise_exception THEN
+        result := concat_ws(', ', result, regexp_replace(SQLERRM, '^.* is (.*) and .*$', '\1'));
+    END;
+    EXECUTE format(again, c, a, i);
+    RETURN concat_ws(', ', result, (SELECT string_agg(x.amount::text, ' ') FROM billing.claim_collections('w', 2, at => '2031-01-13 13:00', entity => seller) x));
+END $$;
+SELECT is(pg_temp.left_alone(d.command, d.again), d.expected, d.what)
+  FROM (VALUES ('SELECT billing.pause_case(%s, ''dispute'', effective_at => ''2030-12-12'')', 'SELECT billing.resume_case(%s, effective_at => ''2031-01-13'')', '7.00, paused (dispute), 7.00 50.00', 'a dispute'),
+               ('SELECT billing.promise_payment(%s, 50, ''2031-02-01'', effective_at => ''2030-12-12'')', 'SELECT billing.resume_case(%s, effective_at => ''2031-01-13'')', '7.00, paused (promise), 7.00 50.00', 'a promise'),
+               ('SELECT billing.arrange_payments(%2$s, ARRAY[%3$s], 5, ''month'', start_on => ''2031-02-01'', effective_at => ''2030-12-12'')', 'SELECT billing.terminate_arrangement(id, effective_at => ''2031-01-13'') FROM billing.arrangement WHERE account_id = %2$s', '7.00, paid in parts, 7.00 50.00', 'parts'),
+               ('CALL billing.dunning_run(''2031-01-12 12:00'')', 'SELECT 1', '7.00, with an agency, 7.00', 'an agency'),
+               ('SELECT billing.pause_case(%s, ''direct_debit'', effective_at => ''2030-12-12'')', 'SELECT 1', '50.00, collected, 50.00 7.00', 'not while a direct debit is on its way')) d (command, again, expected, what);
 
 -- --- Refused ----------------------------------------------------------------------------------------------
 SELECT pg_temp.fails(format('SELECT billing.%s', d.call), d.code, d.what)

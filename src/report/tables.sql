@@ -414,7 +414,7 @@ SELECT t.account_id, a.name, a.entity, t.id, t.case_id, c.invoice_id, i.number, 
   LEFT JOIN billing.invoice i ON i.account_id = c.account_id AND i.id = c.invoice_id
  WHERE t.state IN ('pending', 'transferred', 'accepted', 'pending_recall', 'recall_failed');
 
-CREATE OR REPLACE VIEW billing.next_dunning_step ( -- what comes next in cases that run or wait; dunning_preview() tells what opens, too
+CREATE OR REPLACE VIEW billing.next_dunning_step ( -- what comes next in cases that run or wait; dunning_forecast() tells what opens, too
     account_id, -- account
     name, -- name of the account
     entity, -- seller

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(12);
+SELECT plan(16);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Reminder {step_no}: {amount_due} {currency} of {number}', 'Please pay {number}') \g /dev/null
 SELECT billing.create_dunning_scheme('std', currency => 'EUR', steps => '[{"after":"1 day","actions":["remind"],"template":"reminder"},
@@ -22,10 +22,19 @@ CREATE FUNCTION pg_temp.funnel() RETURNS SETOF text LANGUAGE sql AS $$
       FROM billing.dunning_funnel WHERE entity = 'acme' AND scheme = 'std' AND version = 1 ORDER BY step_no $$;
 
 SELECT is_empty('SELECT pg_temp.funnel()', 'before the first step there is nothing');
+SELECT results_eq($$SELECT account_id, case_id, step_no, due_at, amount_due FROM billing.dunning_forecast('2025-02-01', '2025-01-20')$$,
+    $$SELECT account, NULL::bigint, 1, timestamptz '2025-02-01', 1000.00 FROM pg_temp.debtor ORDER BY 1$$, 'cases that are to open are foreseen');
+SELECT is_empty($$SELECT * FROM billing.dunning_forecast('2025-01-31 23:59', '2025-01-20')$$, 'not before their time');
 SELECT pg_temp.dun('2025-02-01 09:00'), billing.record_payment((pg_temp.debtor('Ann')).account, 999, 'EUR', rules => '{}', effective_at => '2025-02-02') \g /dev/null
 SELECT results_eq('SELECT subject || chr(58) || body FROM billing.notification ORDER BY id', $$SELECT format('Please pay X-%1$s:Reminder 1: 1000.00 EUR of X-%1$s', name) FROM unnest(ARRAY['Ann', 'Ben', 'Cid']) name$$, 'reminders');
 SELECT results_eq($$SELECT name, round, state, next_step_at, step_no, actions, amount_due FROM billing.next_dunning_step ORDER BY name$$,
     $$SELECT n, 1, 'running', timestamptz '2025-02-08', 2, '{event}'::text[], 1000.00 FROM unnest(ARRAY['Ann', 'Ben', 'Cid']) n$$, 'what comes next');
+SELECT billing.record_external_invoice((pg_temp.debtor('Cid')).account, 'late', '2025-01-20', 50, 'EUR', due_on => '2025-02-03') AS late \gset
+SELECT results_eq(format($$SELECT DISTINCT invoice_id = %s, case_id IS NULL, step_no, due_at FROM billing.dunning_forecast('2025-02-10', '2025-02-02') ORDER BY 1$$, :late),
+    $$VALUES (false, false, 2, timestamptz '2025-02-08'), (true, true, 1, '2025-02-04')$$, 'cases and what opens beside them');
+SELECT is_empty($$SELECT f.* FROM billing.dunning_forecast('2025-02-10', '2025-02-02') f WHERE NOT EXISTS (
+    SELECT FROM billing.dunning_preview(f.due_at) p WHERE (p.account_id, p.invoice_id, p.step_no, p.due_at) = (f.account_id, f.invoice_id, f.step_no, f.due_at))$$, 'as a run would do it then');
+SELECT billing.credit_invoice(:late, effective_at => '2025-02-02') \g /dev/null
 SELECT pg_temp.pay('Ben', 400, '2025-02-05') \g /dev/null
 SELECT pg_temp.dun('2025-02-08 09:00') \g /dev/null
 SELECT pg_temp.pay('Cid', 1000, '2025-02-10') AS cid \gset

@@ -85,7 +85,7 @@ SELECT is_empty(format($$SELECT account, outcome FROM (SELECT a.account, pg_temp
   FROM call c WHERE EXISTS (SELECT FROM argument a WHERE a.routine = c.oid AND NOT a.optional AND a.name ~ '_id$' AND a.type = 'bigint')
  UNION ALL
 SELECT is(pg_temp.outcome('rights_acme', pg_temp.call_of(c.oid, 1)) = '42501',
-          c.name NOT IN ('charge', 'explain_charge', 'round_amount', 'nth_period', 'verify_chain', 'unbilled_on', 'subscription_status_on', 'dunning_preview', 'receivable_aging_on'),
+          c.name NOT IN ('charge', 'explain_charge', 'round_amount', 'nth_period', 'verify_chain', 'unbilled_on', 'dunning_forecast', 'subscription_status_on', 'dunning_preview', 'receivable_aging_on'),
           format('%s without an account is for access to all entities, unless it tells of those that may be seen', c.name))
   FROM call c WHERE NOT EXISTS (SELECT FROM argument a WHERE a.routine = c.oid AND NOT a.optional AND a.name ~ '_id$' AND a.type = 'bigint');
 

@@ -3,13 +3,14 @@
 
 -- The subscription's method where all lines of the invoice have the same one, else the account's.
 CREATE FUNCTION billing_internal.collection_method(account_id bigint, invoice_id bigint) RETURNS bigint
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT min(s.payment_method_id)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce((SELECT min(s.payment_method_id)
                        FROM billing.invoice_line l LEFT JOIN billing.subscription s ON s.account_id = l.account_id AND s.id = l.subscription_id
-                      WHERE l.account_id = $1 AND l.invoice_id = $2
+                      WHERE l.account_id = collection_method.account_id AND l.invoice_id = collection_method.invoice_id
                      HAVING count(*) = count(s.payment_method_id) AND count(DISTINCT s.payment_method_id) = 1),
-                    (SELECT a.payment_method_id FROM billing.account a WHERE a.account_id = $1))
-$$;
+                    (SELECT a.payment_method_id FROM billing.account a WHERE a.account_id = collection_method.account_id));
+END $$;
 COMMENT ON FUNCTION billing_internal.collection_method(bigint, bigint) IS 'method that collects an invoice, or null';
 
 -- Whoever agreed on parts or promised a day, disputes the invoice, or owes it to an agency by now, is not debited meanwhile.
@@ -151,7 +152,9 @@ BEGIN
                 AND (EXISTS (SELECT FROM billing.account a WHERE a.account_id = x.account_id AND a.payment_method_id IS NOT NULL)
                      OR EXISTS (SELECT FROM billing.subscription u WHERE u.account_id = x.account_id AND u.payment_method_id IS NOT NULL))
                 AND NOT EXISTS (SELECT FROM billing.collection c WHERE c.account_id = x.account_id AND c.invoice_id = x.id
-                                   AND c.payment_method_id = billing_internal.collection_method(x.account_id, x.id))
+                                   AND c.payment_method_id = billing_internal.collection_method(x.account_id, x.id)
+                                   -- Paid before it was tried, with money that was taken back since.
+                                   AND (c.attempts > 0 OR c.failure IS DISTINCT FROM 'invoice is paid'))
               ORDER BY 1, 2 FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
         PERFORM billing_internal.lock_account(i.account_id);
         requested := requested + (billing_internal.request_collection(i.account_id, i.id, at, NULL) IS NOT NULL)::int;

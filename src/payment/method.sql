@@ -21,24 +21,28 @@ CREATE FUNCTION billing_internal.mandate_ends_on(signed_on date, last_used_on da
 COMMENT ON FUNCTION billing_internal.mandate_ends_on(date, date) IS 'last day on which a mandate can be used, unless it is used before';
 
 CREATE FUNCTION billing_internal.local_day(account_id bigint, at timestamptz) RETURNS date
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT ($2 AT TIME ZONE e.time_zone)::date FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = $1
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT (at AT TIME ZONE e.time_zone)::date FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = local_day.account_id);
+END $$;
 COMMENT ON FUNCTION billing_internal.local_day(bigint, timestamptz) IS 'date of an instant where an account''s seller is';
 
 -- Can be collected with at that time: an automatic way, active, not expired; a direct debit by its account number needs
 -- a mandate, one by a token may have it with the provider.
 CREATE FUNCTION billing_internal.is_usable(account_id bigint, payment_method_id bigint, at timestamptz) RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    today CONSTANT date := billing_internal.local_day(account_id, at);
+BEGIN
+    RETURN EXISTS (
         SELECT FROM billing.payment_method m
           JOIN billing.payment_method_type t ON t.type = m.type AND t.automatic
           LEFT JOIN billing.mandate d ON d.account_id = m.account_id AND d.payment_method_id = m.id
-         WHERE m.account_id = $1 AND m.id = $2 AND m.status = 'active'
-           AND coalesce(m.expires_on, 'infinity') >= billing_internal.local_day($1, $3)
+         WHERE m.account_id = is_usable.account_id AND m.id = is_usable.payment_method_id AND m.status = 'active'
+           AND coalesce(m.expires_on, 'infinity') >= today
            AND CASE WHEN d.reference IS NULL THEN m.type <> 'direct_debit' OR m.token IS NOT NULL
-                    ELSE d.status = 'active' AND billing_internal.mandate_ends_on(d.signed_on, d.last_used_on) >= billing_internal.local_day($1, $3) END)
-$$;
+                    ELSE d.status = 'active' AND billing_internal.mandate_ends_on(d.signed_on, d.last_used_on) >= today END);
+END $$;
 COMMENT ON FUNCTION billing_internal.is_usable(bigint, bigint, timestamptz) IS 'can invoices be collected with a payment method at an instant?';
 
 CREATE FUNCTION billing_internal.write_mandate(account_id bigint, payment_method_id bigint, reference text, signed_on date, scheme text) RETURNS void

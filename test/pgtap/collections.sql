@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(266);
+SELECT plan(268);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_retry_policy('ten days', '{1 day,4 days,7 days,8 days,9 days}'), billing.create_retry_policy('hours', '{12 hours,12 hours}', 'previous'),
@@ -247,6 +247,15 @@ SELECT is((SELECT count(*) FROM billing.claim_collections('w', 100, at => '2030-
 SELECT is((SELECT concat_ws(' ', status, failure) FROM billing.collection ORDER BY id DESC LIMIT 1), 'failed payment method cannot be used', 'and its collection fails');
 SELECT is(pg_temp.ended_by('SELECT billing.add_payment_method(%s, ''card'', provider => ''psp'', token => ''new'')', false), 'waiting 0 01-01 00:00', 'another method');
 SELECT is((SELECT token FROM billing.claim_collections('w', 100, at => '2030-01-01 04:00') x WHERE x.account_id = pg_temp.newest()), 'new', 'takes over what waits');
+-- Paid by another's money, which is set right: it is asked for as if it had not been.
+SELECT pg_temp.debtor('2030-01-02') AS d10 \gset
+SELECT billing.collection_run('2030-01-03'), billing.record_payment(:d10, 50, 'EUR', effective_at => '2030-01-03') AS p10 \gset
+SELECT billing.deallocate_payment(:p10, pg_temp.invoice(:d10), effective_at => '2030-01-04') \g /dev/null
+SELECT billing.collection_run('2030-01-04') \g /dev/null
+SELECT is((SELECT array_agg(status ORDER BY id) FROM billing.collection WHERE account_id = :d10), '{canceled,waiting}', 'what was paid before it was tried is asked for when it is open again');
+SELECT billing.cancel_collection(pg_temp.collection(:d10), effective_at => '2030-01-04', reason => 'no') \g /dev/null
+SELECT billing.collection_run('2030-01-05') \g /dev/null
+SELECT is((SELECT count(*) FROM billing.collection WHERE account_id = :d10), 2::bigint, 'unless a person canceled it');
 -- Paid while a worker has it, and the worker collects all the same.
 SELECT pg_temp.debtor('2030-01-01') AS d5 \gset
 SELECT billing_internal.lock_account(:d5), billing_internal.request_collection(:d5, pg_temp.invoice(:d5), '2030-01-05', 'ten days') \g /dev/null

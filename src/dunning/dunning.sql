@@ -179,14 +179,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.settle_case(bigint, bigint, timestamptz, boolean) IS 'ends promises and transfers of a case that is over';
 
--- A promise is kept when so much has come in since it was made.
+-- A promise is kept when so much less is open than when it was made, whatever the day that a payment is booked on.
 CREATE FUNCTION billing_internal.promise_check(account_id bigint, case_id bigint, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     promise CONSTANT bigint := (
-        SELECT p.id FROM billing.promise p JOIN billing.dunning_case c ON c.account_id = p.account_id AND c.id = p.case_id
+        SELECT p.id FROM billing.promise p
          WHERE p.account_id = promise_check.account_id AND p.case_id = promise_check.case_id AND p.state = 'open'
-           AND p.amount <= billing_internal.settled_since(p.account_id, c.invoice_id, p.made_at));
+           -- what became overdue later was not promised
+           AND p.amount <= p.amount_due - (SELECT coalesce(sum(i.amount_due), 0) FROM billing_internal.case_invoices(p.account_id, p.case_id, p.made_at) i));
 BEGIN
     IF promise IS NOT NULL THEN
         PERFORM billing_internal.end_promise(account_id, promise, 'kept', at), billing_internal.end_pause(account_id, case_id, at, 'promise kept');
@@ -202,7 +203,8 @@ DECLARE
     to_state text;
 BEGIN
     SELECT d.id, d.state, d.invoice_id, i.status, i.amount_paid, greatest(i.due_on, (at AT TIME ZONE a.time_zone)::date) AS again_on,
-           d.invoice_id IS NULL AND NOT EXISTS (SELECT FROM billing_internal.case_invoices(d.account_id, d.id, at)) AS all_settled
+           -- what its last step was about counts, whatever the day that a payment is booked on
+           d.invoice_id IS NULL AND NOT EXISTS (SELECT FROM billing_internal.case_invoices(d.account_id, d.id, greatest(at, d.stepped_at))) AS all_settled
       INTO c FROM billing.dunning_case d JOIN billing.account a ON a.account_id = d.account_id
       JOIN billing.invoice i ON i.account_id = d.account_id AND i.id = case_of_invoice_changed.invoice_id
      WHERE d.account_id = case_of_invoice_changed.account_id AND (d.invoice_id = i.id OR d.invoice_id IS NULL) ORDER BY d.invoice_id LIMIT 1;

@@ -13,20 +13,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.end_pause(bigint, bigint, timestamptz, text) IS 'lets a paused case go on';
 
--- What came in for an invoice (null: for all) since an instant.
-CREATE FUNCTION billing_internal.settled_since(account_id bigint, invoice_id bigint, since timestamptz) RETURNS numeric
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT sum(p.amount) FROM billing.payment_allocation p WHERE p.account_id = $1 AND ($2 IS NULL OR p.invoice_id = $2) AND p.allocated_at >= $3), 0)
-         + coalesce((SELECT sum(c.amount) FROM billing.credit_allocation c WHERE c.account_id = $1 AND ($2 IS NULL OR c.invoice_id = $2) AND c.allocated_at >= $3), 0)
-$$;
-COMMENT ON FUNCTION billing_internal.settled_since(bigint, bigint, timestamptz) IS 'payments and credit set against an invoice, or all of an account, since an instant';
-
 CREATE FUNCTION billing_internal.end_promise(account_id bigint, promise_id bigint, to_state text, at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     ended record;
 BEGIN
-    UPDATE billing.promise p SET state = to_state, ended_at = at
+    UPDATE billing.promise p SET state = to_state, ended_at = greatest(at, p.made_at)
       FROM billing.dunning_case c
      WHERE p.account_id = end_promise.account_id AND p.id = end_promise.promise_id AND p.state = 'open' AND c.account_id = p.account_id AND c.id = p.case_id
     RETURNING p.case_id, c.invoice_id INTO ended;
@@ -144,8 +136,8 @@ BEGIN
     PERFORM billing_internal.change_cases(ARRAY[c.account_id], ARRAY[case_id], 'paused', at, coalesce(note, 'promise'), 'promise',
                                           (promised_on + 1)::timestamp AT TIME ZONE c.time_zone);
     result := billing_internal.next_id(c.account_id);
-    INSERT INTO billing.promise (account_id, id, case_id, currency, amount, promised_on, made_at, note)
-    VALUES (c.account_id, result, case_id, c.currency, amount, promised_on, at, note);
+    INSERT INTO billing.promise (account_id, id, case_id, currency, amount, promised_on, made_at, note, amount_due)
+    VALUES (c.account_id, result, case_id, c.currency, amount, promised_on, at, note, due);
     PERFORM billing_internal.emit(c.account_id, 'promise.made', at, invoice_id => c.invoice_id, case_id => promise_payment.case_id,
         payload => jsonb_build_object('promise_id', result, 'currency', c.currency, 'amount', amount::text, 'promised_on', promised_on));
     RETURN result;

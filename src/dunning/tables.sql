@@ -122,6 +122,7 @@ CREATE TABLE IF NOT EXISTS billing.promise ( -- promises to pay
     made_at timestamptz NOT NULL, -- when it was made
     ended_at timestamptz, -- when it was kept, broken or canceled
     note text, -- who promised, and what else was said
+    amount_due numeric NOT NULL, -- what was open when it was made
     CONSTRAINT promise_key PRIMARY KEY (account_id, id),
     CONSTRAINT promise_id_check CHECK (id >> 24 = account_id),
     CONSTRAINT promise_case_fkey FOREIGN KEY (account_id, case_id) REFERENCES billing.dunning_case

@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(35);
+SELECT plan(39);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}', subject => 'Invoice {number}') \g /dev/null
 CREATE FUNCTION pg_temp.dun(account bigint, VARIADIC at timestamptz[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -121,6 +121,21 @@ SELECT pg_temp.dun(:eve, '2025-03-03') \g /dev/null
 SELECT results_eq(format('SELECT kind, status FROM billing.invoice WHERE account_id = %s ORDER BY 1', :eve),
     $$VALUES ('claim', 'uncollectible'), ('invoice', 'uncollectible'), ('invoice', 'uncollectible')$$, 'after the last step all is given up');
 SELECT is(pg_temp.case_state(:eve), 'written_off', 'and the case is written off, not succeeded');
+
+-- A promise is kept by what is booked on the morning of its day, and by nothing that was booked before.
+SELECT pg_temp.reminded('Pia') AS pia \gset
+SELECT billing.record_payment(:pia, 30, 'EUR', effective_at => '2025-02-17 09:00') \g /dev/null
+SELECT billing.promise_payment(id, 40, '2025-02-20', effective_at => '2025-02-17 10:00') AS p FROM billing.dunning_case WHERE account_id = :pia \gset
+SELECT billing.record_payment(:pia, 39, 'EUR', effective_at => '2025-02-17') \g /dev/null
+SELECT is((SELECT state FROM billing.promise WHERE id = :p), 'open', 'so much has not come in yet');
+SELECT billing.record_payment(:pia, 1, 'EUR', effective_at => '2025-02-17') \g /dev/null
+SELECT is((SELECT state FROM billing.promise WHERE id = :p), 'kept', 'now it has');
+SELECT is(pg_temp.case_state(:pia), 'running 02-23', 'and the case goes on');
+SELECT billing.create_account('Leo', entity => 'acme', email => 'leo@example.org') AS leo \gset
+SELECT billing.assign_dunning_scheme('together', account_id => :leo), pg_temp.debt(:leo, '2025-03-01') AS first, pg_temp.debt(:leo, '2025-03-08') \gset
+SELECT pg_temp.dun(:leo, '2025-03-02', '2025-03-09') \g /dev/null
+SELECT billing.record_payment(:leo, 100, 'EUR', invoice_ids => ARRAY[:first]::bigint[], effective_at => '2025-03-05') \g /dev/null
+SELECT is(pg_temp.case_state(:leo), 'exhausted', 'nor does a late booking end a case that is about more since');
 
 -- How a customer is reached.
 SELECT billing.create_template('acme', 'reminder', 'sms', 'de', 'Bitte zahlen Sie {amount_due} {currency}.') \g /dev/null

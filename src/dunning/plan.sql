@@ -3,7 +3,7 @@
 -- The next step of cases, and when it is due.  Due is the later of what the scheme says and of the distance that
 -- the scheme puts between two steps, counted from when the last one was done: after a time without runs letters do
 -- not come in a burst.  A step before the due date is passed by when that date is over, and in later rounds.  What is past is due now if
--- the day of the week allows it.
+-- the day of the week allows it.  OFFSET 0 keeps each expression apart, or it would be computed anew at every place that names it.
 CREATE FUNCTION billing_internal.next_steps(account_ids bigint[], case_ids bigint[], schemes text[], versions int[], rounds int[], last_nos int[],
     base_ons date[], stepped_ats timestamptz[], at timestamptz, OUT n bigint, OUT step_no int, OUT step_at timestamptz)
     RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -14,7 +14,7 @@ BEGIN
       FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY c (account_id, case_id, scheme, version, round, last_no, base_on, stepped_at, n)
       JOIN billing.account a ON a.account_id = c.account_id
       JOIN billing.dunning_scheme m ON m.code = c.scheme AND m.version = c.version
-     CROSS JOIN LATERAL (SELECT $9 AT TIME ZONE a.time_zone AS at, c.stepped_at AT TIME ZONE a.time_zone AS stepped_at) l
+     CROSS JOIN LATERAL (SELECT $9 AT TIME ZONE a.time_zone AS at, c.stepped_at AT TIME ZONE a.time_zone AS stepped_at OFFSET 0) l
       LEFT JOIN LATERAL (
            SELECT s.* FROM billing.dunning_step s
             WHERE s.scheme = c.scheme AND s.version = c.version AND s.step_no > c.last_no AND NOT (s.after < '0' AND (c.round > 1 OR l.at::date > c.base_on))
@@ -27,12 +27,12 @@ BEGIN
            SELECT greatest(CASE WHEN s.counted_from = 'due' OR c.last_no = 0 OR l.stepped_at IS NULL THEN c.base_on + s.after
                                 WHEN date_trunc('day', s.after) = s.after THEN l.stepped_at::date + s.after
                                 ELSE l.stepped_at + s.after END,
-                           l.stepped_at::date + greatest(interval '1 day', CASE WHEN s.counted_from = 'due' AND p.counted_from = 'due' THEN s.after - p.after END)) AS at) r
-     CROSS JOIN LATERAL (SELECT CASE WHEN r.at::time > s.not_after THEN r.at::date + 1 + s.not_before ELSE greatest(r.at, r.at::date + s.not_before) END AS at) w
+                           l.stepped_at::date + greatest(interval '1 day', CASE WHEN s.counted_from = 'due' AND p.counted_from = 'due' THEN s.after - p.after END)) AS at OFFSET 0) r
+     CROSS JOIN LATERAL (SELECT CASE WHEN r.at::time > s.not_after THEN r.at::date + 1 + s.not_before ELSE greatest(r.at, r.at::date + s.not_before) END AS at OFFSET 0) w
      CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 OR extract(isodow FROM w.at) = ANY (s.weekdays) THEN w.at
-                                     ELSE (SELECT min(w.at::date + k) FROM generate_series(1, 6) k WHERE extract(isodow FROM w.at::date + k) = ANY (s.weekdays)) + s.not_before END AS at) f
+                                     ELSE (SELECT min(w.at::date + k) FROM generate_series(1, 6) k WHERE extract(isodow FROM w.at::date + k) = ANY (s.weekdays)) + s.not_before END AS at OFFSET 0) f
      CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 OR f.at >= l.at THEN 0
-                                     ELSE (SELECT min(k) FROM generate_series(0, 6) k WHERE extract(isodow FROM l.at::date + k) = ANY (s.weekdays)) END AS days) k;
+                                     ELSE (SELECT min(k) FROM generate_series(0, 6) k WHERE extract(isodow FROM l.at::date + k) = ANY (s.weekdays)) END AS days OFFSET 0) k;
 END $$;
 COMMENT ON FUNCTION billing_internal.next_steps(bigint[], bigint[], text[], int[], int[], int[], date[], timestamptz[], timestamptz) IS
     'the next step of each case and when it is due, by position; null: none is left';
@@ -128,12 +128,12 @@ BEGIN
            SELECT CASE WHEN l.invoice_id IS NOT NULL THEN h.total + h.rounding_amount - h.amount_paid - h.amount_credited
                        ELSE (SELECT sum(i.amount_due) FROM billing.invoice i
                               WHERE i.account_id = l.account_id AND i.kind = 'invoice' AND i.status = 'open' AND i.due_on < ($2 AT TIME ZONE a.time_zone)::date
-                                AND NOT EXISTS (SELECT FROM billing.dunning_case x WHERE x.account_id = i.account_id AND x.invoice_id = i.id)) END AS amount_due) d
+                                AND NOT EXISTS (SELECT FROM billing.dunning_case x WHERE x.account_id = i.account_id AND x.invoice_id = i.id)) END AS amount_due OFFSET 0) d
      CROSS JOIN LATERAL (
            SELECT CASE WHEN coalesce(d.amount_due, 0) = 0 OR h.status <> 'open' THEN 'nothing is open'
                        WHEN d.amount_due < m.threshold THEN 'less than the threshold is open'
                        WHEN EXISTS (SELECT FROM billing.collection x WHERE x.account_id = l.account_id AND x.status IN ('claimed', 'submitted')
-                                       AND (x.invoice_id = l.invoice_id OR l.invoice_id IS NULL)) THEN 'a collection is under way' END AS why) w;
+                                       AND (x.invoice_id = l.invoice_id OR l.invoice_id IS NULL)) THEN 'a collection is under way' END AS why OFFSET 0) w;
 END $$;
 COMMENT ON FUNCTION billing_internal.dunning_plan(bigint[], timestamptz, boolean) IS
     'what is to be done at a moment for the cases of accounts (openings false), for invoices that are to have one (true), or for both, paused cases included, as they would be (null)';

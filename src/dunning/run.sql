@@ -95,16 +95,17 @@ END $$;
 COMMENT ON FUNCTION billing_internal.do_steps(bigint[], timestamptz) IS 'does the steps that are due of locked accounts; returns how many';
 
 -- Accounts that others hold are left out, unless they were locked before.  All is looked up by key: a plan that was made
--- while a table was small must not read all of it for each row later in the run.
+-- while a table was small must not read all of it for each row later in the run; and
+-- no plan is made anew for each batch.
 CREATE FUNCTION billing_internal.dun_accounts(account_ids bigint[], at timestamptz, locked boolean, OUT steps int, OUT left_out bigint[])
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     mine bigint[] := account_ids;
 BEGIN
     IF NOT locked THEN
         mine := ARRAY(SELECT s.account_id FROM billing.account_state s WHERE s.account_id = ANY (account_ids) ORDER BY 1 FOR NO KEY UPDATE SKIP LOCKED);
     END IF;
-    left_out := ARRAY(SELECT a FROM unnest(account_ids) a WHERE a <> ALL (mine) ORDER BY 1);
+    left_out := ARRAY(SELECT a FROM unnest(account_ids) a EXCEPT SELECT a FROM unnest(mine) a ORDER BY 1);
     PERFORM billing_internal.prepare_cases(mine, at);
     steps := billing_internal.do_steps(mine, at);
 END $$;

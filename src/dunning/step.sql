@@ -171,7 +171,7 @@ BEGIN
     SELECT array_agg(e.account_id) AS accounts, array_agg(e.type) AS types, array_agg(e.invoice_id) AS invoices, array_agg(e.case_id) AS cases, array_agg(e.payload) AS payloads
       INTO told
       FROM (SELECT u.*, t.type,
-                   CASE t.type WHEN 'dunning.step_done' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'done', billing_internal.done_actions(s.actions, u.missed))
+                   CASE t.type WHEN 'dunning.step_done' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'done', CASE WHEN u.missed IS NULL THEN s.actions ELSE billing_internal.done_actions(s.actions, u.missed) END)
                                WHEN 'dunning.step_event' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'scheme', s.scheme)
                                ELSE jsonb_build_object('round', u.round, 'step_no', s.step_no) END AS payload
               FROM unnest(account_ids, case_ids, invoice_ids, rounds, missed) WITH ORDINALITY u (account_id, case_id, invoice_id, round, missed, n)
@@ -184,10 +184,9 @@ END $$;
 COMMENT ON FUNCTION billing_internal.tell_step(text, int, int, bigint[], bigint[], bigint[], int[], text[], timestamptz) IS 'tells a step of many cases';
 
 CREATE FUNCTION billing_internal.done_actions(actions text[], missed text) RETURNS text[]
-    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN CASE WHEN missed IS NULL THEN actions ELSE ARRAY(SELECT a FROM unnest(actions) WITH ORDINALITY u (a, n) WHERE a <> ALL (string_to_array(missed, ', ')) ORDER BY n) END;
-END $$;
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT a FROM unnest($1) WITH ORDINALITY u (a, n) WHERE a <> ALL (string_to_array($2, ', ')) ORDER BY n)
+$$;
 COMMENT ON FUNCTION billing_internal.done_actions(text[], text) IS 'actions of a step but those that could not be done';
 
 -- Does a step of many cases, one action after the other.  Fees and interest are claimed first, as reminders tell them;
@@ -242,7 +241,7 @@ BEGIN
     INSERT INTO billing.dunning_action (account_id, case_id, round, step_no, due_at, done_at, currency, amount_due, fee, interest, fixed_sum, done, passed_over,
                                         notification_id, claim_id, collection_id)
     SELECT u.account_id, u.case_id, u.round, s.step_no, u.due_at, at, u.currency, u.amount_due, coalesce(u.fee, 0), coalesce(u.interest, 0), coalesce(u.fixed_sum, 0),
-           billing_internal.done_actions(s.actions, u.missed), 'not done: ' || u.missed, u.notification_id, u.claim_id, u.collection_id
+           CASE WHEN u.missed IS NULL THEN s.actions ELSE billing_internal.done_actions(s.actions, u.missed) END, 'not done: ' || u.missed, u.notification_id, u.claim_id, u.collection_id
       FROM unnest(account_ids, case_ids, rounds, due_ats, currencies, dues, fees, interests, fixed_sums, missed, notification_ids, claim_ids, collection_ids)
                u (account_id, case_id, round, due_at, currency, amount_due, fee, interest, fixed_sum, missed, notification_id, claim_id, collection_id);
     PERFORM billing_internal.tell_step(scheme, version, step_no, account_ids, case_ids, invoice_ids, rounds, missed, at);

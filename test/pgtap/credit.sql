@@ -123,6 +123,21 @@ SELECT pg_temp.pay(:a, 60, 1) AS p, pg_temp.pay(:a, 65) AS q \gset
 SELECT billing.charge_back_payment(:p, fee => 8, pass_on => true, effective_at => '2025-03-01') \g /dev/null
 SELECT is(pg_temp.owes(:a), '0 paid, 3', 'the invoice first, then the fee for the payment that came back');
 
+-- Within the seller's tolerance: what other credit leaves open is given up for its sake, and no longer.
+SELECT billing.set_payment_rules('acme', payment_tolerance => 0.50) \g /dev/null
+SELECT pg_temp.debtor(60) AS a \gset
+SELECT pg_temp.pay(:a, 60, 1) AS p, pg_temp.pay(:a, 59.60) AS q \gset
+SELECT billing.charge_back_payment(:p, effective_at => '2026-02-28') \g /dev/null
+SELECT is(pg_temp.owes(:a), '0 paid', 'a direct debit that came back after 13 months, covered but for 0.40');
+SELECT billing.refund_payment(:q, 10, effective_at => '2026-03-01') \g /dev/null
+SELECT is(pg_temp.owes(:a), '10.4', 'a part of the credit goes, and what was given up with it');
+SELECT billing.record_payment(:a, m, 'EUR', effective_at => '2026-03-02') FROM unnest('{3,3,4}'::numeric[]) m \g /dev/null
+SELECT is(pg_temp.owes(:a), '0 paid', 'several payments, the last of which lacks no more than that');
+SELECT billing.credit_invoice(pg_temp.doc(:a, 1), amount => 20, effective_at => '2026-03-03') AS note \gset
+SELECT is(pg_temp.owes(:a), '0 paid credit 20', 'what is credited beyond is credit');
+SELECT billing.refund_payment(:q, effective_at => '2026-03-04') \g /dev/null
+SELECT is(pg_temp.owes(:a), '30', 'the note takes the place of a part; 49.60 and the 0.40 that go with it are open but for that');
+SELECT billing.set_payment_rules('acme', payment_tolerance => 0) \g /dev/null
 -- --- The first payment -------------------------------------------------------------------------------
 SELECT billing.create_tax('vat', category => 'S', rate => 25) \g /dev/null
 SELECT billing.create_price('seat', currency => 'EUR', every => '1 month', tax => 'vat', timing => 'advance', scheme => '{"model":"flat","flat_amount":80}') \g /dev/null

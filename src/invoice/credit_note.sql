@@ -124,7 +124,7 @@ COMMENT ON FUNCTION billing.credit_invoice(bigint, jsonb, numeric, timestamptz, 
 CREATE FUNCTION billing_internal.credit_invoice(invoice_id bigint, lines jsonb, amount numeric, effective_at timestamptz, reason text, metadata jsonb, idempotency_key text)
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    at CONSTANT timestamptz := coalesce(effective_at, now());
+    at timestamptz := coalesce(effective_at, now());
     h billing.invoice_header;
     line_nos int[];
     amounts numeric[];
@@ -132,6 +132,8 @@ DECLARE
     due numeric;
 BEGIN
     PERFORM billing_internal.check_billable(at), billing_internal.lock_invoice(invoice_id);
+    -- What corrects a document is not older than it, though it has a series of its own.
+    at := greatest(at, billing_internal.issued_at(invoice_id >> 24, invoice_id));
     SELECT * INTO h FROM billing.invoice_header x WHERE x.account_id = credit_invoice.invoice_id >> 24 AND x.id = credit_invoice.invoice_id;
     IF h.kind = 'credit_note' OR h.status NOT IN ('open', 'paid', 'uncollectible') THEN
         PERFORM billing_internal.fail('wrong_document_state', format('%s %s is %s and cannot be credited', replace(h.kind, '_', ' '), h.id, h.status),

@@ -48,11 +48,13 @@ CREATE FUNCTION billing_internal.void_invoice(invoice_id bigint, rebill boolean,
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     account CONSTANT bigint := invoice_id >> 24;
+    at timestamptz := coalesce(effective_at, now());
     h billing.invoice_header;
     note bigint;
 BEGIN
-    PERFORM billing_internal.check_billable(coalesce(effective_at, now()));
-    PERFORM billing_internal.lock_invoice(invoice_id);
+    PERFORM billing_internal.check_billable(at), billing_internal.lock_invoice(invoice_id);
+    -- What corrects a document is not older than it, though it has a series of its own.
+    at := greatest(at, billing_internal.issued_at(account, invoice_id));
     SELECT * INTO h FROM billing.invoice_header x WHERE x.account_id = account AND x.id = void_invoice.invoice_id;
     IF h.status <> 'draft' THEN
         PERFORM billing_internal.drop_drafts(account);
@@ -68,19 +70,19 @@ BEGIN
     END IF;
     note := billing_internal.write_counter_document(account, invoice_id, rebill, reason);
     INSERT INTO billing.credit_allocation (account_id, credit_note_id, invoice_id, amount, allocated_at)
-    SELECT account, note, h.id, h.total + h.rounding_amount, coalesce(effective_at, now()) WHERE h.total + h.rounding_amount > 0;
+    SELECT account, note, h.id, h.total + h.rounding_amount, at WHERE h.total + h.rounding_amount > 0;
     IF rebill THEN
         UPDATE billing.account_state s
            SET recompute_from = least(s.recompute_from, (SELECT min(l.period_start) FROM billing.invoice_line l
                 WHERE l.account_id = account AND l.invoice_id = void_invoice.invoice_id))
          WHERE s.account_id = account;
     END IF;
-    PERFORM billing_internal.seal_document(account, note, coalesce(effective_at, now())),
-            billing_internal.emit_issued(account, note, coalesce(effective_at, now())),
-            billing_internal.emit(account, 'invoice.voided', coalesce(effective_at, now()), invoice_id => void_invoice.invoice_id,
+    PERFORM billing_internal.seal_document(account, note, at),
+            billing_internal.emit_issued(account, note, at),
+            billing_internal.emit(account, 'invoice.voided', at, invoice_id => void_invoice.invoice_id,
                                   payload => jsonb_build_object('credit_note_id', note, 'rebill', rebill)),
-            billing_internal.collection_of_invoice_changed(account, void_invoice.invoice_id, coalesce(effective_at, now())),
-            billing_internal.case_of_invoice_changed(account, void_invoice.invoice_id, coalesce(effective_at, now()));
+            billing_internal.collection_of_invoice_changed(account, void_invoice.invoice_id, at),
+            billing_internal.case_of_invoice_changed(account, void_invoice.invoice_id, at);
     RETURN note;
 END $$;
 COMMENT ON FUNCTION billing_internal.void_invoice(bigint, boolean, timestamptz, text, text) IS 'body of billing.void_invoice';

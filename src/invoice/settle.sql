@@ -17,6 +17,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.lock_invoice(bigint) IS 'locks the account of a document and returns it';
 
+CREATE FUNCTION billing_internal.issued_at(account_id bigint, document_id bigint) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT i.issued_on::timestamp AT TIME ZONE e.time_zone FROM billing.invoice i JOIN billing.entity e ON e.code = i.entity
+             WHERE i.account_id = issued_at.account_id AND i.id = issued_at.document_id);
+END $$;
+COMMENT ON FUNCTION billing_internal.issued_at(bigint, bigint) IS 'when the day of issue of a finished document begins where its seller is; null: a draft';
+
 -- What comes in of an invoice that was given up is recovered: its write-offs sum to what is still open, and count
 -- from no earlier instant than what was settled before, as allocations do.
 CREATE FUNCTION billing_internal.write_write_off(account_id bigint, invoice_id bigint, amount numeric, at timestamptz, reason text) RETURNS void

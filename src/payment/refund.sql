@@ -52,11 +52,8 @@ COMMENT ON FUNCTION billing_internal.same_refund(text, bigint, numeric, numeric,
 -- told late keeps its date where it can.
 CREATE FUNCTION billing_internal.left_since(account_id bigint, origin_id bigint, amount numeric) RETURNS timestamptz
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH note AS (SELECT s.issued_on::timestamp AT TIME ZONE e.time_zone AS at, h.total + h.rounding_amount AS amount
-                    FROM billing.invoice_header h
-                    JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
-                    JOIN billing.entity e ON e.code = h.entity
-                   WHERE h.account_id = $1 AND h.id = $2),
+    WITH note AS (SELECT billing_internal.issued_at(h.account_id, h.id) AS at, h.total + h.rounding_amount AS amount
+                    FROM billing.invoice_header h WHERE h.account_id = $1 AND h.id = $2),
     moved AS (SELECT timestamptz '-infinity' AS at, 0 AS amount
               UNION ALL SELECT p.received_at, p.amount FROM billing.payment p WHERE p.account_id = $1 AND p.id = $2
               UNION ALL SELECT a.allocated_at, - a.amount FROM billing.payment_allocation a WHERE a.account_id = $1 AND a.payment_id = $2
@@ -156,7 +153,7 @@ CREATE FUNCTION billing_internal.charge_back_payment(payment_id bigint, amount n
     effective_at timestamptz, reason text, metadata jsonb, idempotency_key text)
     RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    at CONSTANT timestamptz := coalesce(effective_at, now());
+    at timestamptz := coalesce(effective_at, now());
     why CONSTANT text := coalesce(reason, 'charged back');
     p billing.payment;
     freed record;
@@ -171,6 +168,7 @@ BEGIN
     freed := billing_internal.free_payment(p.account_id, p.id, amount, at, why);
     UPDATE billing.payment x SET amount_charged_back = x.amount_charged_back + charge_back_payment.amount WHERE x.account_id = p.account_id AND x.id = p.id;
     result := billing_internal.write_refund(p.account_id, 'chargeback', p.id, NULL, p.currency, amount, fee, at, provider, reference, reason, metadata);
+    SELECT r.refunded_at INTO at FROM billing.refund r WHERE r.account_id = p.account_id AND r.id = result;
     PERFORM billing_internal.cover_reopened(p.account_id, freed.reopened, at);
     IF pass_on AND fee > 0 THEN
         PERFORM billing_internal.write_claim(p.account_id, freed.latest,

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(132);
+SELECT plan(134);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 19), billing.create_tax('low', category => 'S', rate => 7) \g /dev/null
@@ -209,6 +209,16 @@ SELECT is(pg_temp.sums(pg_temp.credit(:claim, 1.23)), '1.23 0.00', 'a claim can 
 SELECT is((SELECT count(*) FROM billing.record_payment(:out, 40, 'EUR', effective_at => '2025-02-02')), 1::bigint, 'and paid');
 SELECT is((SELECT status FROM billing.invoice WHERE id = :claim), 'paid', 'until nothing is due');
 SELECT is((SELECT array_agg(type ORDER BY event_no) FROM billing.event WHERE account_id = :out AND type ~ 'issued'), '{credit_note.issued,credit_note.issued,claim.issued,credit_note.issued}', 'each with its event');
+
+-- --- Dates: what corrects a document is not older than it -----------------------------------------------
+SELECT billing.create_series('early', 'acme', 'E-{number}') \g /dev/null
+SELECT billing.create_subscription(billing.create_account('Early', credit_note_series => 'early'), 'net', start_at => '2025-01-01') AS early \gset
+SELECT billing.bill_account(:early >> 24, '2025-01-01') AS early_invoice \gset
+SELECT billing.credit_invoice(:early_invoice, amount => 1, effective_at => '2015-01-02') \g /dev/null
+SELECT is((SELECT array_agg(issued_on) FROM billing.invoice WHERE account_id = :early >> 24), '{2025-04-01,2025-04-01}', 'a credit note dated ten years before the invoice is of its day');
+SELECT billing.bill_account(:early >> 24, '2025-02-01') AS early_invoice \gset
+SELECT billing.void_invoice(:early_invoice, rebill => true, effective_at => '2015-01-02') AS note \gset
+SELECT is((SELECT (n.issued_on, c.allocated_at::date)::text FROM billing.invoice n JOIN billing.credit_allocation c ON c.credit_note_id = n.id WHERE n.id = :note), '(2025-04-01,2025-04-01)', 'so is that of a void');
 
 -- --- Refused ---------------------------------------------------------------------------------------------
 INSERT INTO doc SELECT 'open', pg_temp.invoice('all');

@@ -3,7 +3,7 @@
 -- Those that a message has nothing for are empty.
 CREATE FUNCTION billing_internal.template_fields() RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT '{account_id,account_name,seller_name,buyer_reference,currency,kind,number,issued_on,due_on,total,amount_due,claimed_number,purchase_order,payment_amount,received_on,method,step_no,round,fee,interest}'::text[]
+    SELECT '{account_id,account_name,seller_name,buyer_reference,currency,kind,number,issued_on,due_on,total,amount_due,total_due,claimed_number,purchase_order,payment_amount,received_on,method,step_no,round,fee,interest}'::text[]
 $$;
 COMMENT ON FUNCTION billing_internal.template_fields() IS 'fields that templates may have';
 

@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(39);
+SELECT plan(41);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}', subject => 'Invoice {number}') \g /dev/null
 CREATE FUNCTION pg_temp.dun(account bigint, VARIADIC at timestamptz[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -151,6 +151,23 @@ SELECT throws_ok(format('SELECT billing.change_contact(%s, language => %L)', :ud
 SELECT throws_ok(format('SELECT billing.change_contact(%s, address => %L)', :udo, '{"planet":"Mars"}'), 'LB208', NULL, 'no address');
 SELECT throws_ok(format('SELECT billing.acknowledge_notification(%s, %L, effective_at => %L) FROM billing.claim_notifications(%L, 100, at => %L) WHERE account_id = %s',
     (SELECT id FROM billing.notification WHERE account_id = :udo), 'sent', 'infinity', 'w', '2025-03-02', :udo), '22008', NULL, 'a message is sent at an instant');
+
+-- What a reminder asks for.
+SELECT billing.create_template('acme', 'dun', 'mail', 'en', 'Pay {total_due}, of it {amount_due} for {number}, due on {due_on}', subject => 'Reminder') \g /dev/null
+SELECT billing.create_dunning_scheme('one', currency => 'EUR', steps => '[{"after":"1 day","actions":["remind","fee"],"template":"dun","fee":5},{"after":"2 days","actions":["remind","fee"],"template":"dun","fee":10}]'),
+       billing.create_dunning_scheme('all', currency => 'EUR', scope => 'account', steps => '[{"after":"3 days","actions":["remind","fee"],"template":"dun","fee":5}]') \g /dev/null
+CREATE FUNCTION pg_temp.asked(scheme text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    account CONSTANT bigint := billing.create_account(scheme, entity => 'acme', email => 'x@example.org');
+BEGIN
+    PERFORM billing.assign_dunning_scheme(scheme, account_id => account), pg_temp.debt(account, '2025-03-01'), pg_temp.debt(account, '2025-03-02');
+    PERFORM billing.record_payment(account, 30, 'EUR', effective_at => '2025-03-01');
+    PERFORM pg_temp.dun(account, '2025-03-02', '2025-03-03', '2025-03-04');
+    RETURN QUERY SELECT replace(n.body, account || '-', '') FROM billing.notification n WHERE n.account_id = account ORDER BY n.invoice_id, n.id;
+END $$;
+SELECT results_eq($$SELECT pg_temp.asked('one')$$, ARRAY['Pay 75.00, of it 70.00 for 2025-03-01, due on 2025-03-01', 'Pay 85.00, of it 70.00 for 2025-03-01, due on 2025-03-01',
+    'Pay 105.00, of it 100.00 for 2025-03-02, due on 2025-03-02', 'Pay 115.00, of it 100.00 for 2025-03-02, due on 2025-03-02'], 'the invoice, and all that was claimed for its delay');
+SELECT results_eq($$SELECT pg_temp.asked('all')$$, ARRAY['Pay 175.00, of it 170.00 for 2025-03-01, 2025-03-02, due on 2025-03-01'], 'or all invoices of the account, since the first was due');
 
 -- Slips that would be found when a reminder does not go out.
 SELECT throws_ok($$SELECT billing.create_dunning_scheme('slip', '[{"after":7,"actions":["event"]}]')$$, 'LB504', NULL, 'an interval has a unit');

@@ -15,6 +15,7 @@ CREATE FUNCTION billing_internal.event_types(OUT type text, OUT meaning text, OU
            ('claim.issued', 'a claim of interest, fees or costs was issued', '{invoice_id}', '{number,currency,total,due_on}'),
            ('invoice.voided', 'an invoice was voided', '{invoice_id}', '{credit_note_id,rebill}'),
            ('invoice.paid', 'nothing of an invoice is open any more', '{invoice_id}', '{}'),
+           ('invoice.part_settled', 'part of an invoice was paid, credited or taken back, and its status is as it was', '{invoice_id}', '{currency,amount_due,reason}'),
            ('invoice.reopened', 'a paid invoice is open again', '{invoice_id}', '{amount_due,reason}'),
            ('invoice.written_off', 'an invoice was given up', '{invoice_id}', '{currency,amount,reason}'),
            ('payment.received', 'a payment was recorded', '{payment_id}', '{currency,amount,provider,reference}'),

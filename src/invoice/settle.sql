@@ -69,6 +69,9 @@ BEGIN
     ELSIF status_after <> h.status THEN
         PERFORM billing_internal.emit(h.account_id, 'invoice.reopened', at, invoice_id => h.id,
                                       payload => jsonb_build_object('amount_due', due::text, 'reason', reason));
+    ELSIF paid + credited <> 0 THEN
+        PERFORM billing_internal.emit(h.account_id, 'invoice.part_settled', at, invoice_id => h.id,
+                                      payload => jsonb_build_object('currency', h.currency, 'amount_due', due::text, 'reason', reason));
     END IF;
     PERFORM billing_internal.case_of_invoice_changed(h.account_id, h.id, at), billing_internal.collection_of_invoice_changed(h.account_id, h.id, at);
 END $$;

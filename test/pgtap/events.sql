@@ -70,7 +70,7 @@ SELECT is(pg_temp.payload(:ann, :n + 2), jsonb_build_object('credit_note_id', :n
 SELECT pg_temp.counter(:ann) AS n \gset
 SELECT billing.bill_account(:ann, '2100-01-03') \g /dev/null
 SELECT billing.cancel_subscription(:sub, '2100-01-17', invoice_now => true) \g /dev/null
-SELECT is(pg_temp.types(:ann, :n), 'invoice.finalized, subscription.changed, credit_note.issued', 'a cancellation that gives back at once');
+SELECT is(pg_temp.types(:ann, :n), 'invoice.finalized, subscription.changed, credit_note.issued, invoice.part_settled', 'a cancellation that gives back at once');
 SELECT is(pg_temp.payload(:ann, :n + 2) #- '{states,0,from}' #- '{change_id}', '{"verb": "cancel_subscription", "states": [{"state": "future"}, {"from": "2100-01-01T00:00:00Z", "state": "non_renewing"}, {"from": "2100-01-17T00:00:00Z", "state": "canceled"}]}',
           'a change tells the states from the last one on that stays');
 SELECT is((pg_temp.payload(:ann, :n + 2)->>'change_id')::bigint, (SELECT max(id) FROM billing.subscription_change WHERE account_id = :ann), 'and its id');

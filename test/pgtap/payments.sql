@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(292);
+SELECT plan(293);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_tax('vat', category => 'S', rate => 25) \g /dev/null
@@ -122,8 +122,8 @@ CALL billing.bill_run('2025-03-01');
 SELECT is(row(pg_temp.owes(:s >> 24), has_credit)::text, '("0 paid, 0 paid, 50",f)', 'and a part of the one after it') FROM billing.account_state WHERE account_id = :s >> 24;
 SELECT is((SELECT array_agg(allocated_at ORDER BY allocation_no) FROM billing.payment_allocation WHERE payment_id = :p),
           ARRAY['2025-02-01', '2025-02-01', '2025-03-01']::timestamptz[], 'as of the moment for which they were billed');
-SELECT is((SELECT array_agg(type ORDER BY event_no) FROM billing.event WHERE account_id = :s >> 24 AND type ~ '^(payment|invoice[.](paid|reopened))'),
-          '{payment.received,invoice.paid,invoice.paid}', 'with an event for each that is paid');
+SELECT is((SELECT array_agg(type ORDER BY event_no) FROM billing.event WHERE account_id = :s >> 24 AND type ~ '^(payment|invoice[.](paid|part|reopened))'),
+          '{payment.received,invoice.paid,invoice.paid,invoice.part_settled}', 'with an event for each that is paid, and for a part');
 SELECT is(pg_temp.owes(a), '0 paid, 40', 'an invoice made outside takes credit too')
   FROM (SELECT a, pg_temp.pay(a, 70), billing.record_external_invoice(a, 'one more', '2025-02-02', 60, 'EUR') FROM pg_temp.debtor(50) a OFFSET 0) x;
 
@@ -171,6 +171,13 @@ SELECT is((SELECT string_agg(format('%s %s %s %s', kind, amount, trim_scale(fee)
 SELECT pg_temp.fails(format('SELECT billing.refund_payment(%s)', :p), 'LB502', 'nothing is left');
 SELECT pg_temp.fails(format('SELECT billing.charge_back_payment(%s)', :p), 'LB502', 'nothing is left to be charged back');
 SELECT is(pg_temp.owes(:a), '0 paid, 50, 70', 'paid again') FROM (SELECT pg_temp.pay(:a, 100) OFFSET 0) x;
+
+-- What changes and leaves the invoice open is told too.
+SELECT pg_temp.debtor(100) AS a \gset
+SELECT pg_temp.pay(:a, 60) AS p \gset
+SELECT billing.deallocate_payment(:p, pg_temp.doc(:a, 1), 10, effective_at => '2025-02-02', reason => 'mistake') \g /dev/null
+SELECT is((SELECT string_agg(concat_ws(' ', payload->>'amount_due', payload->>'currency', payload->>'reason'), ', ' ORDER BY event_no) FROM billing.event WHERE account_id = :a AND type = 'invoice.part_settled' AND invoice_id = pg_temp.doc(:a, 1)),
+          '40.00 EUR oldest, 50.00 EUR mistake', 'a part that is paid, and taken back');
 
 -- Told to be earlier than there was so much of the payment: it counts from then on.
 SELECT pg_temp.debtor(100) AS a \gset

@@ -2,8 +2,8 @@
 -- door (rights, owner), billing_internal.x the body.
 
 -- Writes the messages of many documents or payments of locked accounts at once, each from the template for its account:
--- the first channel for which it has an address, in its language, without the region, in the seller's.  Fields add to what
--- is known of account, document and payment.
+-- the first channel for which it has an address, in its language, without the region, in the seller's,
+-- in any.  Fields add to what is known of account, document and payment.
 CREATE FUNCTION billing_internal.write_notifications(account_ids bigint[], code text, channels text[], at timestamptz, invoice_ids bigint[], payment_ids bigint[],
     case_ids bigint[], fields jsonb[], not_befores timestamptz[]) RETURNS bigint[]
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -29,10 +29,9 @@ BEGIN
           JOIN billing.entity e ON e.code = a.entity
          CROSS JOIN LATERAL (
                SELECT x.* FROM unnest(channels) WITH ORDINALITY c (channel, no)
-                CROSS JOIN unnest(ARRAY[a.language, split_part(a.language, '-', 1), e.language, split_part(e.language, '-', 1)]) WITH ORDINALITY l (language, no)
-                 JOIN billing.template x ON x.entity = a.entity AND x.code = write_notifications.code AND x.channel = c.channel AND x.language = l.language
+                 JOIN billing.template x ON x.entity = a.entity AND x.code = write_notifications.code AND x.channel = c.channel
                 WHERE CASE c.channel WHEN 'mail' THEN a.email <> '' WHEN 'sms' THEN a.phone <> '' ELSE a.address <> '{}' END
-                ORDER BY c.no, l.no LIMIT 1) t
+                ORDER BY c.no, array_position(ARRAY[a.language, split_part(a.language, '-', 1), e.language, split_part(e.language, '-', 1)], x.language), x.language LIMIT 1) t
           LEFT JOIN billing.invoice i ON i.account_id = w.account_id AND i.id = w.invoice_id
           LEFT JOIN billing.payment p ON p.account_id = w.account_id AND p.id = w.payment_id
           LEFT JOIN billing.payment_method_type m ON m.type = p.method),

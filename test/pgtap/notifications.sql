@@ -72,7 +72,7 @@ SELECT is(pg_temp.receipt('de'), 'Erhalten 5.00', 'the customer''s');
 SELECT is(pg_temp.receipt('de-AT'), 'Bekommen 5.00', 'with its region');
 SELECT is(pg_temp.receipt('de-CH'), 'Erhalten 5.00', 'without it');
 SELECT is(pg_temp.receipt('it', 'fr'), 'Reçu', 'the seller''s, where there is none of the customer''s');
-SELECT is(pg_temp.receipt('it', 'es'), 'Reçu', 'none: nothing more is written');
+SELECT is(pg_temp.receipt('it', 'es'), 'Erhalten 5.00', 'any other, where there is none of both');
 SELECT billing.record_payment(pg_temp.customer('Nobody'), 5, 'EUR') \g /dev/null
 SELECT is((SELECT count(*) FROM billing.notification WHERE account_id = pg_temp.customer('Nobody')), 0::bigint, 'nor to one without address');
 

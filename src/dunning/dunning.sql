@@ -70,9 +70,10 @@ END $$;
 COMMENT ON FUNCTION billing_internal.change_cases(bigint[], bigint[], text, timestamptz, text, text, timestamptz) IS 'changes the state of cases of locked accounts, writes their history, tells it and cancels messages that nobody has taken yet';
 
 CREATE FUNCTION billing_internal.change_case(account_id bigint, case_id bigint, to_state text, at timestamptz, why text) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT billing_internal.change_cases(ARRAY[$1], ARRAY[$2], $3, $4, $5)
-$$;
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM billing_internal.change_cases(ARRAY[$1], ARRAY[$2], $3, $4, $5);
+END $$;
 COMMENT ON FUNCTION billing_internal.change_case(bigint, bigint, text, timestamptz, text) IS 'the same of one case';
 
 -- Locks the account of a case and returns the case.
@@ -91,7 +92,10 @@ COMMENT ON FUNCTION billing_internal.lock_case(bigint) IS 'locks the account of 
 
 -- What a case is about: its invoice while it is open, or all of the account that is overdue and has no case of its own.
 CREATE FUNCTION billing_internal.case_invoices(account_id bigint, case_id bigint, at timestamptz, OUT invoice_id bigint, OUT due_on date, OUT amount_due numeric, OUT currency text)
-    RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT i.id, i.due_on, i.amount_due, i.currency
       FROM billing.dunning_case c JOIN billing.account a ON a.account_id = c.account_id
       JOIN billing.invoice i ON i.account_id = c.account_id AND i.kind = 'invoice' AND i.status = 'open'
@@ -99,8 +103,8 @@ CREATE FUNCTION billing_internal.case_invoices(account_id bigint, case_id bigint
        AND CASE WHEN c.invoice_id IS NOT NULL THEN i.id = c.invoice_id
                 ELSE i.due_on < ($3 AT TIME ZONE a.time_zone)::date
                      AND NOT EXISTS (SELECT FROM billing.dunning_case x WHERE x.account_id = i.account_id AND x.invoice_id = i.id) END
-     ORDER BY i.due_on, i.id
-$$;
+     ORDER BY i.due_on, i.id;
+END $$;
 COMMENT ON FUNCTION billing_internal.case_invoices(bigint, bigint, timestamptz) IS 'open invoices that a case is about, the oldest first';
 
 -- Gives up what a case is about, and what was claimed for its delay: nobody pursues that alone.

@@ -60,11 +60,13 @@ COMMENT ON FUNCTION billing_internal.claim_step(bigint, bigint, bigint, date, nu
 
 -- A fee is charged once per step of an invoice, in each round only if the scheme says so.
 CREATE FUNCTION billing_internal.step_fee(account_id bigint, case_id bigint, step_no int, fee numeric) RETURNS numeric
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN EXISTS (SELECT FROM billing.dunning_action x WHERE x.account_id = $1 AND x.case_id = $2 AND x.step_no = $3 AND x.fee > 0
-                                AND (x.round = c.round OR NOT m.rounds_restart)) THEN 0 ELSE $4 END
-      FROM billing.dunning_case c JOIN billing.dunning_scheme m ON m.code = c.scheme AND m.version = c.version WHERE c.account_id = $1 AND c.id = $2
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT CASE WHEN EXISTS (SELECT FROM billing.dunning_action x WHERE x.account_id = $1 AND x.case_id = $2 AND x.step_no = $3 AND x.fee > 0
+                                    AND (x.round = c.round OR NOT m.rounds_restart)) THEN 0 ELSE $4 END
+          FROM billing.dunning_case c JOIN billing.dunning_scheme m ON m.code = c.scheme AND m.version = c.version WHERE c.account_id = $1 AND c.id = $2);
+END $$;
 COMMENT ON FUNCTION billing_internal.step_fee(bigint, bigint, int, numeric) IS 'the fee of a step, or nothing where it was charged before';
 
 -- Ends the subscriptions of the invoices of a case that are still served.

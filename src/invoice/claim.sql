@@ -46,11 +46,12 @@ COMMENT ON FUNCTION billing_internal.claim_tax(bigint, bigint, timestamptz) IS '
 
 -- As load.c makes them for documents of runs.
 CREATE FUNCTION billing_internal.parties(account_id bigint, OUT seller jsonb, OUT buyer jsonb)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     SELECT jsonb_strip_nulls(jsonb_build_object('name', e.name, 'country', e.country, 'address', nullif(e.address, '{}'), 'tax_ids', nullif(e.tax_ids, '[]'))),
            jsonb_strip_nulls(jsonb_build_object('name', a.name, 'country', a.country, 'email', a.email, 'address', nullif(a.address, '{}'), 'tax_ids', nullif(a.tax_ids, '[]')))
-      FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = $1
-$$;
+      INTO seller, buyer FROM billing.account a JOIN billing.entity e ON e.code = a.entity WHERE a.account_id = parties.account_id;
+END $$;
 COMMENT ON FUNCTION billing_internal.parties(bigint) IS 'seller and buyer as documents copy them';
 
 -- Lines are [{"kind", "description", "amount" without tax}, ...]; whoever calls holds no series yet.

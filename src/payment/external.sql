@@ -4,12 +4,15 @@
 -- Where nothing is said of tax: the rate that the total shows, or outside the scope of tax.
 CREATE FUNCTION billing_internal.external_lines(lines jsonb, number text, net numeric, tax_total numeric, currency text)
     RETURNS TABLE (line_no int, description text, amount numeric, quantity numeric, unit_code text, product text, tax_category text, tax_rate numeric)
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT l.no::int, l.line->>'description', (l.line->>'amount')::numeric, (l.line->>'quantity')::numeric, l.line->>'unit_code', l.line->>'product',
            c.category, coalesce((l.line->>'tax_rate')::numeric, CASE WHEN c.category IN ('S', 'L', 'M') AND $3 > 0 THEN round(100 * $4 / $3, 2) ELSE 0 END)
       FROM jsonb_array_elements(coalesce($1, jsonb_build_array(jsonb_build_object('description', $2, 'amount', $3)))) WITH ORDINALITY l (line, no),
-           coalesce(l.line->>'tax_category', CASE WHEN $4 > 0 THEN 'S' ELSE 'O' END) c (category)
-$$;
+           coalesce(l.line->>'tax_category', CASE WHEN $4 > 0 THEN 'S' ELSE 'O' END) c (category);
+END $$;
 COMMENT ON FUNCTION billing_internal.external_lines(jsonb, text, numeric, numeric, text) IS 'lines of an invoice made outside; without any: one of the net total';
 
 CREATE FUNCTION billing_internal.check_external_lines(lines jsonb, net numeric, currency text) RETURNS void

@@ -17,7 +17,7 @@ INSERT INTO reading VALUES
     (1, 'sum of the headers, allocations and payments', 'SELECT (SELECT sum(total) FROM billing.invoice_header) + (SELECT sum(amount) FROM billing.payment_allocation) + (SELECT sum(amount) FROM billing.payment)'),
     (2, 'journal: sum of debits and credits', 'SELECT sum(debit), sum(credit) FROM billing.journal'),
     (3, 'sum of what is open in the headers', $$SELECT sum(total + rounding_amount - amount_paid - amount_credited) FROM billing.invoice_header WHERE status = 'open'$$),
-    (4, 'receivable_aging', 'SELECT count(*), sum(amount) FROM billing.receivable_aging'),
+    (4, 'receivable_aging', 'SELECT count(*), sum(amount_due) FROM billing.receivable_aging'),
     (5, 'receivable_aging_on', $$SELECT count(*), sum(amount) FROM billing.receivable_aging_on('2026-02-28')$$),
     (6, 'account_statement of one account', 'SELECT count(*) FROM billing.account_statement(1)');
 CREATE TEMP TABLE read_result (no int, what text, ms numeric);

@@ -121,6 +121,8 @@ CALL billing.bill_run(at => '2026-05-01');
 SELECT pg_temp.run('2026-05-06 23:00', '2026-05-07', '2026-05-08') \g /dev/null
 SELECT is((SELECT array_agg(type || ' ' || (payload->>'step_no') ORDER BY event_no) FROM billing.event WHERE account_id = pg_temp.account('suspend') AND type ~ 'service_|step_event' AND case_id = (pg_temp.case_of('suspend')).id),
           '{"dunning.service_suspended 1","dunning.step_event 1"}', 'suspend and event are told, in the order of the actions');
+SELECT billing.record_payment(pg_temp.account('suspend'), amount_due, currency, effective_at => '2026-05-08 12:00') FROM billing.invoice WHERE id = pg_temp.invoice('suspend') \g /dev/null
+SELECT is((SELECT (e.type, e.payload->>'to', e.occurred_at)::text FROM billing.event e WHERE e.case_id = (pg_temp.case_of('suspend')).id ORDER BY e.event_no DESC LIMIT 1), '(dunning.case_changed,succeeded,"2026-05-08 12:00:00+00")', 'who pays is served again: the case tells that it succeeded, at once');
 SELECT is(pg_temp.steps('stop'), '1 05-07 00:00 stop; 2 05-08 00:00 not done: stop', 'stop ends the subscriptions of the invoice once');
 SELECT is(pg_temp.steps('cancel'), '1 05-07 00:00 cancel', 'cancel');
 SELECT is(pg_temp.steps('end nothing'), '1 05-07 00:00 event, not done: cancel', 'where no subscription is served nothing ends, the rest is done');

@@ -135,7 +135,7 @@ DECLARE
     told record;
 BEGIN
     SELECT array_agg(jsonb_build_object('step_no', s.step_no, 'round', u.round, 'amount_due', u.amount_due::text, 'total_due', (u.amount_due + k.amount)::text,
-                                        'fee', coalesce(u.fee, 0)::text, 'interest', coalesce(u.interest, 0)::text) || coalesce(o.fields, '{}') ORDER BY u.n) AS fields,
+                                        'fee', (coalesce(u.fee, 0) + 0 * u.amount_due)::text, 'interest', (coalesce(u.interest, 0) + 0 * u.amount_due)::text) || coalesce(o.fields, '{}') ORDER BY u.n) AS fields,
            array_agg(CASE WHEN s.not_before = '00:00' AND s.not_after = '24:00' THEN at
                           ELSE billing_internal.message_time(s.weekdays, s.not_before, s.not_after, at, a.time_zone) END ORDER BY u.n) AS times INTO told
       FROM unnest(account_ids, case_ids, invoice_ids, rounds, dues, fees, interests) WITH ORDINALITY u (account_id, case_id, invoice_id, round, amount_due, fee, interest, n)

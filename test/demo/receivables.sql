@@ -8,7 +8,7 @@ SELECT billing.create_template('sundglas', code, 'mail', 'en', subject => subjec
   FROM (VALUES ('reminder', 'Invoice {number}: a reminder', E'Dear {account_name},\n\ninvoice {number} over {total} {currency} was due on {due_on}. '
                    'Of it {amount_due} {currency} are open.\nIf you have paid meanwhile, we thank you.\n\n{seller_name}'),
                ('second', 'Invoice {number}: second reminder', E'Dear {account_name},\n\ninvoice {number} was due on {due_on}, and we reminded you of it. Please pay\n'
-                   '{amount_due} {currency}, and {fee} {currency} for the costs of this reminder, within two weeks.\n\n{seller_name}'),
+                   '{total_due} {currency} within two weeks; {fee} {currency} of it are the costs of this reminder.\n\n{seller_name}'),
                ('last', 'Invoice {number}: your line will be closed', E'Dear {account_name},\n\nof invoice {number} {amount_due} {currency} are open since {due_on}. We close your line today,\n'
                    'charge {interest} {currency} of interest, and hand the matter over in two weeks.\n\n{seller_name}')) AS message (code, subject, body);
 

@@ -109,15 +109,21 @@ CREATE FUNCTION billing_internal.next_attempt(account_id bigint, collection_id b
 $$;
 COMMENT ON FUNCTION billing_internal.next_attempt(bigint, bigint, timestamptz) IS 'when a declined collection is tried again; null: not any more';
 
--- When the limit of attempts with a method in a rolling window allows the next one; null: now.
+-- When the limit of attempts with a method in a rolling window allows the next one; null: now.  Networks count by card: the
+-- same token, or account number, entered once more is no new one.
 CREATE FUNCTION billing_internal.window_opens_at(account_id bigint, payment_method_id bigint, policy text, at timestamptz) RETURNS timestamptz
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT t.claimed_at + p.window_length
-      FROM billing.retry_policy p,
-           LATERAL (SELECT x.claimed_at FROM billing.collection_attempt x
-                     WHERE x.account_id = $1 AND x.payment_method_id = $2 AND x.claimed_at > $4 - p.window_length
-                     ORDER BY x.claimed_at DESC OFFSET p.window_attempts - 1 LIMIT 1) t
-     WHERE p.code = $3
-$$;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    p billing.retry_policy;
+BEGIN
+    SELECT * INTO p FROM billing.retry_policy x WHERE x.code = policy;
+    RETURN (SELECT x.claimed_at + p.window_length
+              FROM billing.collection_attempt x
+             WHERE x.account_id = window_opens_at.account_id AND x.claimed_at > at - p.window_length
+               AND x.payment_method_id IN (SELECT o.id FROM billing.payment_method m
+                     JOIN billing.payment_method o ON o.account_id = m.account_id AND (o.id = m.id OR o.iban = m.iban OR o.token = m.token AND o.provider IS NOT DISTINCT FROM m.provider)
+                    WHERE m.account_id = window_opens_at.account_id AND m.id = window_opens_at.payment_method_id)
+             ORDER BY x.claimed_at DESC OFFSET p.window_attempts - 1 LIMIT 1);
+END $$;
 COMMENT ON FUNCTION billing_internal.window_opens_at(bigint, bigint, text, timestamptz) IS
     'when so few attempts with a method lie in the policy''s window that another one may be made; null: now';

@@ -5,7 +5,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(268);
+SELECT plan(271);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_retry_policy('ten days', '{1 day,4 days,7 days,8 days,9 days}'), billing.create_retry_policy('hours', '{12 hours,12 hours}', 'previous'),
@@ -143,6 +143,17 @@ SELECT is(pg_temp.days('patient', 'R1'), '0 1, failed 2 no attempt is left', 'he
 SELECT is(pg_temp.days('none'), '0, failed 1 no attempt is left', 'without a policy once');
 SELECT billing.create_decline_code('psp', '51', 'refused', 'here it means something else') \g /dev/null
 SELECT is(pg_temp.days('ten days', '51'), '0, failed 1 refused', 'a provider''s own code goes before the general one');
+
+-- A card that is entered once more is the same card for its network, another one is not.
+SELECT pg_temp.debtor('2027-01-10') AS d11 \gset
+SELECT billing_internal.lock_account(:d11), billing_internal.request_collection(:d11, pg_temp.invoice(:d11), '2027-01-10', 'network') \g /dev/null
+SELECT pg_temp.claim(t), pg_temp.settle(:d11, 'declined', t, '96') FROM generate_series(timestamptz '2027-01-10', '2027-01-11', '1 day') t \g /dev/null
+SELECT billing.add_payment_method(:d11, 'card', provider => 'psp', token => 'tok-' || :d11) \g /dev/null
+SELECT is((SELECT count(*) FROM billing.claim_collections('w', 100, at => '2027-01-13') x WHERE x.account_id = :d11), 0::bigint, 'the limit counts by card');
+SELECT is(pg_temp.stands(:d11), 'waiting 2 02-09 00:00', 'until its window allows');
+SELECT billing.add_payment_method(:d11, 'card', provider => 'psp', token => 'another') \g /dev/null
+SELECT is((SELECT count(*) FROM billing.claim_collections('w', 100, at => '2027-02-09') x WHERE x.account_id = :d11), 1::bigint, 'another card is not limited by it');
+SELECT pg_temp.settle(:d11, 'succeeded', '2027-02-09') \g /dev/null
 
 -- --- Decided later ------------------------------------------------------------------------------------
 SELECT billing.create_account('Debit') AS d3 \gset

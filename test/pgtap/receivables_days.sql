@@ -134,7 +134,8 @@ BEGIN
     INSERT INTO astray SELECT day, 'done of what is not due', x::text FROM billing.dunning_action x JOIN billing.dunning_case c ON c.account_id = x.account_id AND c.id = x.case_id
         JOIN billing.dunning_step s ON s.scheme = c.scheme AND s.version = c.version AND s.step_no = x.step_no JOIN billing.account a ON a.account_id = c.account_id
        WHERE x.done_at = at AND NOT EXISTS (SELECT FROM open_before o WHERE o.account_id = x.account_id AND o.id = coalesce(c.invoice_id, o.id)
-                                               AND (s.counted_from = 'previous' OR o.due_on + s.after <= at AT TIME ZONE a.time_zone));
+                                               -- a case of an account goes on while anything is overdue, also where what it began with is paid
+                                               AND o.due_on + CASE WHEN c.invoice_id IS NULL THEN interval '1 day' WHEN s.counted_from = 'due' THEN s.after ELSE '0' END <= at AT TIME ZONE a.time_zone);
     INSERT INTO astray SELECT day, 'preview', format('%s %s %s', account_id, round, step_no) FROM (
         (TABLE foretold EXCEPT SELECT x.account_id, c.invoice_id, x.round, x.step_no, x.amount_due FROM billing.dunning_action x JOIN billing.dunning_case c ON c.account_id = x.account_id AND c.id = x.case_id WHERE x.done_at = at)
         UNION ALL

@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(9);
+SELECT plan(11);
 SELECT billing.create_meter('gauge', aggregation => 'last') \g /dev/null
 SELECT billing.create_retry_policy('days', '{1 day,3 days}') \g /dev/null
 
@@ -188,6 +188,7 @@ SELECT is_empty($$SELECT a.n, s.* FROM pg_temp.life a JOIN pg_temp.life t ON t.n
                   WHERE a.way = 'alone'$$, 'what others do in between changes nothing');
 SELECT is_empty('SELECT l.*, s.* FROM pg_temp.life l, pg_temp.astray_once(l.account) s', 'and so they do as of any instant');
 -- The journal, day by day: no document owes less than nothing or more than it was for.
+INSERT INTO billing.posting_rule VALUES ('write_off', 'tax', '', '2200');
 CREATE TEMP TABLE posted AS SELECT * FROM billing.journal;
 SELECT is_empty($$SELECT * FROM (SELECT p.invoice_id, p.posted_on, sum(sum(p.debit - p.credit)) OVER (PARTITION BY p.invoice_id ORDER BY p.posted_on) AS open, i.total + i.rounding_amount AS total
                                    FROM pg_temp.posted p JOIN billing.invoice i ON i.id = p.invoice_id WHERE p.part = 'receivable' GROUP BY p.invoice_id, p.posted_on, i.total, i.rounding_amount) x
@@ -195,6 +196,9 @@ SELECT is_empty($$SELECT * FROM (SELECT p.invoice_id, p.posted_on, sum(sum(p.deb
 SELECT is_empty($$SELECT * FROM (SELECT p.account_id, p.posted_on, sum(sum(p.credit - p.debit)) OVER (PARTITION BY p.account_id ORDER BY p.posted_on) AS amount_left
                                    FROM pg_temp.posted p WHERE p.part = 'customer_credit' GROUP BY p.account_id, p.posted_on) x WHERE amount_left < 0$$, 'nor has a customer less than nothing left');
 SELECT is_empty($$SELECT posted_on, sum(debit) - sum(credit) FROM pg_temp.posted GROUP BY posted_on, entity, currency HAVING sum(debit) <> sum(credit)$$, 'which balances every day');
+SELECT is_empty($$SELECT p.invoice_id, sum(p.debit - p.credit) FROM pg_temp.posted p JOIN billing.invoice i ON i.id = p.invoice_id
+                  WHERE p.source IN ('write_off', 'recovery') AND i.status <> 'uncollectible' GROUP BY p.invoice_id, p.part HAVING sum(p.debit - p.credit) <> 0$$, 'what was given up and came in leaves nothing, nor tax');
+SELECT cmp_ok((SELECT count(*) FROM pg_temp.posted WHERE source = 'write_off' AND part = 'tax'), '>', 0::bigint, 'though tax was posted');
 SELECT is_empty('SELECT * FROM billing.check(deep => true)', 'the books are sound');
 SELECT * FROM finish();
 ROLLBACK;

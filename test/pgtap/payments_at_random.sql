@@ -63,7 +63,7 @@ BEGIN
     CASE act
     WHEN 'bill' THEN PERFORM billing.bill_account(l.account, at);
     WHEN 'usage' THEN PERFORM billing.record_usage(l.subscription, 'gauge', quantity => pg_temp.dice(seed, 5) % 200, at => CASE WHEN pg_temp.dice(seed, 6) % 3 = 0 OR step < 11 THEN at ELSE date_trunc('month', at) - interval '1 month 1 hour' + step * interval '1 second' END, event_key => step::text);
-    WHEN 'outside' THEN PERFORM billing.record_external_invoice(l.account, format('%s %s %s', l.way, l.n, step), at::date, cents, l.currency);
+    WHEN 'outside' THEN PERFORM billing.record_external_invoice(l.account, format('%s %s %s', l.way, l.n, step), at::date, cents, l.currency, tax_total => trunc(cents / 6, scale(cents)));
     WHEN 'pay' THEN PERFORM billing.record_payment(l.account, cents * 2, l.currency, effective_at => past,
         rules => (ARRAY[NULL, '{oldest}', '{pro_rata}', '{exact,pro_rata}', '{}', '{}', '{}', '{}'])[1 + pg_temp.dice(seed, 5) % 8]::text[]);
     WHEN 'named' THEN PERFORM billing.record_payment(l.account, cents, l.currency, invoice_ids => ARRAY[document], effective_at => past);

@@ -173,18 +173,30 @@ END $$;
 COMMENT ON FUNCTION billing_internal.create_dunning_scheme(text, jsonb, text, text, text, numeric, text, numeric, text, text, int, boolean, text) IS
     'body of billing.create_dunning_scheme';
 
--- Amounts of a scheme are in its currency, whatever the account's.
-CREATE FUNCTION billing_internal.check_scheme_currency(scheme text, account_id bigint) RETURNS void
+-- What is assigned to an account or a seller: amounts in the account's currency, and a text for each reminder.
+CREATE FUNCTION billing_internal.check_scheme_fits(scheme text, entity text, account_id bigint) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    wanted CONSTANT text := (SELECT s.currency FROM billing.dunning_scheme s WHERE s.code = scheme ORDER BY s.version DESC LIMIT 1);
-    money CONSTANT text := (SELECT a.currency FROM billing.account a WHERE a.account_id = check_scheme_currency.account_id);
+    a CONSTANT billing.account := (SELECT x FROM billing.account x WHERE x.account_id = check_scheme_fits.account_id);
+    m billing.dunning_scheme;
+    bare record;
 BEGIN
-    IF wanted <> money THEN
-        PERFORM billing_internal.fail('currency_mismatch', format('account %s has the currency %s, dunning scheme "%s" %s', account_id, money, scheme, wanted));
+    IF coalesce(scheme, '') = '' THEN RETURN; END IF;
+    SELECT * INTO m FROM billing.dunning_scheme s WHERE s.code = scheme ORDER BY s.version DESC LIMIT 1;
+    IF NOT FOUND THEN
+        PERFORM billing_internal.fail('unknown_dunning_scheme', format('dunning scheme "%s" does not exist', scheme));
+    ELSIF m.currency <> a.currency THEN
+        PERFORM billing_internal.fail('currency_mismatch', format('account %s has the currency %s, dunning scheme "%s" %s', account_id, a.currency, scheme, m.currency));
+    END IF;
+    SELECT s.step_no, s.template INTO bare FROM billing.dunning_step s
+     WHERE s.scheme = m.code AND s.version = m.version AND s.template IS NOT NULL
+       AND NOT EXISTS (SELECT FROM billing.template t WHERE t.entity = coalesce(a.entity, check_scheme_fits.entity) AND t.code = s.template AND t.channel = ANY (s.channels)) LIMIT 1;
+    IF FOUND THEN
+        PERFORM billing_internal.fail('unknown_template', format('entity "%s" has no template "%s" for a channel of step %s of dunning scheme "%s"',
+                                                                 coalesce(a.entity, entity), bare.template, bare.step_no, scheme));
     END IF;
 END $$;
-COMMENT ON FUNCTION billing_internal.check_scheme_currency(text, bigint) IS 'refuses a dunning scheme whose amounts are not in the currency of an account';
+COMMENT ON FUNCTION billing_internal.check_scheme_fits(text, text, bigint) IS 'refuses a dunning scheme that is not there, has another currency than an account, or reminds by texts that the seller does not have';
 
 CREATE FUNCTION billing.assign_dunning_scheme(scheme text, entity text DEFAULT NULL, account_id bigint DEFAULT NULL, subscription_id bigint DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
@@ -195,16 +207,15 @@ CREATE FUNCTION billing_internal.assign_dunning_scheme(scheme text, entity text,
 BEGIN
     IF num_nonnulls(entity, account_id, subscription_id) <> 1 THEN
         PERFORM billing_internal.fail('invalid_argument', 'a dunning scheme is assigned to an entity, an account or a subscription', NULL, 'Pass exactly one of them.');
-    ELSIF scheme <> '' AND NOT EXISTS (SELECT FROM billing.dunning_scheme s WHERE s.code = assign_dunning_scheme.scheme) THEN
-        PERFORM billing_internal.fail('unknown_dunning_scheme', format('dunning scheme "%s" does not exist', scheme));
     END IF;
     IF entity IS NOT NULL THEN
-        UPDATE billing.entity e SET dunning_scheme = nullif(scheme, '') WHERE e.code = billing_internal.the_entity(assign_dunning_scheme.entity);
+        PERFORM billing_internal.the_entity(entity), billing_internal.check_scheme_fits(scheme, entity, NULL);
+        UPDATE billing.entity e SET dunning_scheme = nullif(scheme, '') WHERE e.code = assign_dunning_scheme.entity;
     ELSIF account_id IS NOT NULL THEN
-        PERFORM billing_internal.lock_account(account_id), billing_internal.check_scheme_currency(scheme, account_id);
+        PERFORM billing_internal.lock_account(account_id), billing_internal.check_scheme_fits(scheme, NULL, account_id);
         UPDATE billing.account a SET dunning_scheme = nullif(scheme, '') WHERE a.account_id = assign_dunning_scheme.account_id;
     ELSE
-        PERFORM billing_internal.lock_subscription(subscription_id), billing_internal.check_scheme_currency(scheme, subscription_id >> 24);
+        PERFORM billing_internal.lock_subscription(subscription_id), billing_internal.check_scheme_fits(scheme, NULL, subscription_id >> 24);
         UPDATE billing.subscription s SET dunning_scheme = nullif(scheme, '')
          WHERE s.account_id = assign_dunning_scheme.subscription_id >> 24 AND s.id = assign_dunning_scheme.subscription_id;
     END IF;

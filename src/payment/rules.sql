@@ -13,13 +13,10 @@ DECLARE
 BEGIN
     PERFORM billing_internal.check_amount(nullif(payment_tolerance, 0), (SELECT e.currency FROM billing.entity e WHERE e.code = set_payment_rules.entity),
                                           'payment_tolerance'),
-            billing_internal.check_rules(allocation_rules), billing_internal.check_one_of(collect, 'time to collect', 'issue', 'due', 'never');
+            billing_internal.check_rules(allocation_rules), billing_internal.check_one_of(collect, 'time to collect', 'issue', 'due', 'never'),
+            billing_internal.check_language(language), billing_internal.check_scheme_fits(dunning_scheme, code, NULL);
     IF retry_policy <> '' AND NOT EXISTS (SELECT FROM billing.retry_policy p WHERE p.code = set_payment_rules.retry_policy) THEN
         PERFORM billing_internal.fail('unknown_retry_policy', format('retry policy "%s" does not exist', retry_policy));
-    ELSIF dunning_scheme <> '' AND NOT EXISTS (SELECT FROM billing.dunning_scheme s WHERE s.code = set_payment_rules.dunning_scheme) THEN
-        PERFORM billing_internal.fail('unknown_dunning_scheme', format('dunning scheme "%s" does not exist', dunning_scheme));
-    ELSIF language !~ '^[a-z]{2,3}(-[A-Z]{2})?$' THEN
-        PERFORM billing_internal.fail('invalid_argument', format('"%s" is not the code of a language', language), 'It is a BCP 47 code such as de or de-AT.');
     END IF;
     UPDATE billing.entity e
        SET payment_tolerance = coalesce(set_payment_rules.payment_tolerance, e.payment_tolerance),

@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(41);
+SELECT plan(44);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}', subject => 'Invoice {number}') \g /dev/null
 CREATE FUNCTION pg_temp.dun(account bigint, VARIADIC at timestamptz[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -172,6 +172,9 @@ SELECT results_eq($$SELECT pg_temp.asked('all')$$, ARRAY['Pay 175.00, of it 170.
 -- Slips that would be found when a reminder does not go out.
 SELECT throws_ok($$SELECT billing.create_dunning_scheme('slip', '[{"after":7,"actions":["event"]}]')$$, 'LB504', NULL, 'an interval has a unit');
 SELECT throws_ok($$SELECT billing.create_dunning_scheme('slip', '[{"after":"7 days","actions":["remind"],"template":"reminder","channels":["letter"]}]')$$, 'LB504', NULL, 'a template is there for one of the channels');
+SELECT throws_ok(format('SELECT billing.assign_dunning_scheme(%L, %s)', 'mail', a), 'LB148', NULL, 'a seller has the texts of a scheme: ' || a)
+  FROM unnest(ARRAY['entity => ''quiet''', format('account_id => %s', :una)]) a;
+SELECT throws_ok($$SELECT billing.set_payment_rules('quiet', dunning_scheme => 'mail')$$, 'LB148', NULL, 'by whatever call');
 SELECT throws_ok($$SELECT billing.drop_template('acme', 'reminder', 'mail', 'en')$$, 'LB505', NULL, 'the last text that a scheme needs stays');
 SELECT is_empty('SELECT * FROM billing.check()', 'the books are sound');
 

@@ -68,8 +68,8 @@ batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, Times
 		" JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id"
 		" JOIN billing.invoice_line b ON b.account_id = r.account_id AND b.invoice_id = r.invoice_id AND b.line_no = r.line_no"
 		" WHERE r.account_id = ANY ($1) AND r.period_start >= $2 AND b.amount > 0"
-		" AND (r.revision > 0 AND b.nature = 'correction' OR b.nature = 'charge' AND r.account_id = ANY ($3))"
-		" AND h.kind = 'invoice' AND h.status NOT IN ('draft', 'void') ORDER BY r.account_id, r.item_id, r.revision DESC, 6 DESC, 7 DESC",
+		" AND (b.nature = 'correction' OR b.nature = 'charge' AND r.account_id = ANY ($3))"
+		" AND h.kind = 'invoice' AND h.status <> 'draft' ORDER BY r.account_id, r.item_id, r.revision DESC, 6 DESC, 7 DESC",
 		.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8ARRAYOID}
 	};
 	Datum		values[3] = {edited, TimestampTzGetDatum(from), granted_accounts(batch)};

@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(11);
+SELECT plan(12);
 
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC'), billing.create_tax('vat', category => 'S', rate => 19), billing.create_tax('low', category => 'S', rate => 7) \g /dev/null
 SELECT billing.create_price('seat', currency => 'EUR', every => '1 month', tax => 'vat', timing => 'advance', scheme => '{"model":"per_unit","unit_amount":9.99}'),
@@ -26,6 +26,14 @@ SELECT billing.invoice_account(:s >> 24, '2025-01-03') \g /dev/null
 SELECT is((SELECT string_agg(format('%s: %s', i.kind, l.lines), '; ' ORDER BY i.id) FROM billing.invoice i, LATERAL (
             SELECT string_agg(format('%s %s', l.nature, l.amount), ', ' ORDER BY l.line_no) AS lines FROM billing.invoice_line l WHERE l.invoice_id = i.id) l WHERE i.account_id = :s >> 24),
           'invoice: charge 99.90; credit_note: grant 20.00; invoice: correction -20.00, charge 49.95; credit_note: correction 79.90', 'credited 99.90 of 99.90, 29.95 to pay');
+-- Also of an invoice that was voided for good.
+SELECT billing.create_subscription(billing.create_account('Example'), 'ten', start_at => '2025-01-01') AS s2 \gset
+SELECT billing.bill_account(:s2 >> 24, '2025-01-01') AS i \gset
+SELECT billing.void_invoice(:i, rebill => false, effective_at => '2025-01-02'), billing.change_item(:s2 + 1, quantity => 12, effective_at => '2025-01-01') \g /dev/null
+SELECT billing.invoice_account(:s2 >> 24, '2025-01-03') \g /dev/null
+SELECT is((SELECT string_agg(format('%s: %s', i.kind, l.lines), '; ' ORDER BY i.id) FROM billing.invoice i, LATERAL (
+            SELECT string_agg(format('%s %s', l.nature, l.amount), ', ' ORDER BY l.line_no) AS lines FROM billing.invoice_line l WHERE l.invoice_id = i.id) l WHERE i.account_id = :s2 >> 24),
+          'invoice: charge 99.90; credit_note: grant 99.90; invoice: correction -99.90, charge 119.88', 'what was voided is not given back again');
 SELECT setseed(0.31) \g /dev/null
 CREATE TEMPORARY TABLE done (what text);
 

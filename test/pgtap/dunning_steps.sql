@@ -20,7 +20,7 @@ CREATE FUNCTION pg_temp.owes(name text, due_on date, zone text DEFAULT 'UTC', em
 DECLARE
     account CONSTANT bigint := billing.create_account(name, time_zone => zone, email => email, address => address);
 BEGIN
-    UPDATE billing.account a SET phone = owes.phone WHERE a.account_id = account;
+    PERFORM billing.change_contact(account, phone => phone);
     PERFORM billing.assign_dunning_scheme(rtrim(name, '123456789 '), account_id => account);
     RETURN billing.record_external_invoice(account, name, due_on - 14, 1000, 'EUR', due_on => due_on);
 END $$;

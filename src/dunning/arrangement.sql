@@ -19,7 +19,7 @@ COMMENT ON FUNCTION billing_internal.instalment_on(date, text, int) IS 'day of t
 CREATE FUNCTION billing_internal.arrangement_parts(total numeric, initial_amount numeric, count int, every text, start_on date, currency text,
     OUT instalment_no int, OUT due_on date, OUT amount numeric)
     RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 0, $5, $2 WHERE $2 > 0
+    SELECT 0, $5, billing.round_amount($2, $6) WHERE $2 > 0
     UNION ALL
     SELECT p.no::int, billing_internal.instalment_on($5, $4, CASE WHEN $2 > 0 THEN p.no::int ELSE p.no::int - 1 END), p.amount
       FROM unnest(billing_internal.split_amount($1 - coalesce($2, 0), array_fill(1::numeric, ARRAY[$3]), $6)) WITH ORDINALITY p (amount, no)
@@ -121,7 +121,7 @@ BEGIN
         total := total + (SELECT i.amount_due FROM billing.invoice i WHERE i.account_id = arrange_payments.account_id AND i.id = claim);
     END IF;
     INSERT INTO billing.arrangement (account_id, id, currency, total, costs, claim_id, made_at, next_check_at)
-    VALUES (account_id, result, a.currency, total, coalesce(costs, 0), claim, at, billing_internal.day_after(start_on, a.time_zone));
+    VALUES (account_id, result, a.currency, total, billing.round_amount(coalesce(costs, 0), a.currency), claim, at, billing_internal.day_after(start_on, a.time_zone));
     INSERT INTO billing.arrangement_invoice (account_id, arrangement_id, invoice_id) SELECT account_id, result, x FROM unnest(invoice_ids || claim) x WHERE x IS NOT NULL;
     INSERT INTO billing.arrangement_instalment (account_id, arrangement_id, instalment_no, due_on, currency, amount)
     SELECT account_id, result, p.instalment_no, p.due_on, a.currency, p.amount FROM billing_internal.arrangement_parts(total, initial_amount, count, every, start_on, a.currency) p;

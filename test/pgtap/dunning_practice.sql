@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS billing;
 BEGIN;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL billing.max_future = '100000d';
-SELECT plan(44);
+SELECT plan(45);
 SELECT billing.create_entity('acme', name => 'Acme GmbH', country => 'DE', currency => 'EUR', time_zone => 'UTC') \g /dev/null
 SELECT billing.create_template('acme', 'reminder', 'mail', 'en', 'Please pay {amount_due} {currency}', subject => 'Invoice {number}') \g /dev/null
 CREATE FUNCTION pg_temp.dun(account bigint, VARIADIC at timestamptz[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -168,6 +168,12 @@ END $$;
 SELECT results_eq($$SELECT pg_temp.asked('one')$$, ARRAY['Pay 75.00, of it 70.00 for 2025-03-01, due on 2025-03-01', 'Pay 85.00, of it 70.00 for 2025-03-01, due on 2025-03-01',
     'Pay 105.00, of it 100.00 for 2025-03-02, due on 2025-03-02', 'Pay 115.00, of it 100.00 for 2025-03-02, due on 2025-03-02'], 'the invoice, and all that was claimed for its delay');
 SELECT results_eq($$SELECT pg_temp.asked('all')$$, ARRAY['Pay 175.00, of it 170.00 for 2025-03-01, 2025-03-02, due on 2025-03-01'], 'or all invoices of the account, since the first was due');
+
+-- Parts from the last day of a month, after an initial amount, with costs.
+SELECT billing.create_account('Ida', entity => 'acme') AS ida \gset
+SELECT billing.arrange_payments(:ida, ARRAY[pg_temp.debt(:ida, '2025-01-15')], 3, 'month', initial_amount => 10, costs => 5, start_on => '2025-01-31', effective_at => '2025-01-20') AS r \gset
+SELECT results_eq(format('SELECT due_on::text, amount::text FROM billing.arrangement_instalment WHERE arrangement_id = %s ORDER BY instalment_no', :r),
+    $$VALUES ('2025-01-31', '10.00'), ('2025-02-28', '31.67'), ('2025-03-31', '31.67'), ('2025-04-30', '31.66')$$, 'parts');
 
 -- Slips that would be found when a reminder does not go out.
 SELECT throws_ok($$SELECT billing.create_dunning_scheme('slip', '[{"after":7,"actions":["event"]}]')$$, 'LB504', NULL, 'an interval has a unit');

@@ -3,18 +3,23 @@
 -- The next step of cases, and when it is due.  Due is the later of what the scheme says and of the distance that
 -- the scheme puts between two steps, counted from when the last one was done: after a time without runs letters do
 -- not come in a burst.  A step before the due date is passed by when that date is over, and in later rounds.  What is past is due now if
--- the day of the week allows it.  OFFSET 0 keeps each expression apart, or it would be computed anew at every place that names it.
+-- the day of the week allows it.  Cases that stand alike are computed once, each alone only where a cap counts its steps.
+-- OFFSET 0 keeps each expression apart, or it would be computed anew at every place that names it.
 CREATE FUNCTION billing_internal.next_steps(account_ids bigint[], case_ids bigint[], schemes text[], versions int[], rounds int[], last_nos int[],
     base_ons date[], stepped_ats timestamptz[], at timestamptz, OUT n bigint, OUT step_no int, OUT step_at timestamptz)
     RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    capped CONSTANT boolean := EXISTS (SELECT FROM billing.dunning_scheme m WHERE m.code = ANY (schemes) AND m.step_cap IS NOT NULL);
 BEGIN
     RETURN QUERY
-    SELECT c.n, s.step_no, (CASE WHEN k.days = 0 THEN f.at ELSE l.at::date + k.days + s.not_before END) AT TIME ZONE a.time_zone
-      FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY c (account_id, case_id, scheme, version, round, last_no, base_on, stepped_at, n)
-      JOIN billing.account a ON a.account_id = c.account_id
+    SELECT n.n, s.step_no, t.at
+      FROM (SELECT u.scheme, u.version, u.round, u.last_no, u.base_on, u.stepped_at, a.time_zone, CASE WHEN capped THEN u.account_id END AS account_id,
+                   CASE WHEN capped THEN u.case_id END AS case_id, array_agg(u.n) AS places
+              FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY u (account_id, case_id, scheme, version, round, last_no, base_on, stepped_at, n)
+              JOIN billing.account a ON a.account_id = u.account_id GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9) c
       JOIN billing.dunning_scheme m ON m.code = c.scheme AND m.version = c.version
-     CROSS JOIN LATERAL (SELECT $9 AT TIME ZONE a.time_zone AS at, c.stepped_at AT TIME ZONE a.time_zone AS stepped_at OFFSET 0) l
+     CROSS JOIN LATERAL (SELECT $9 AT TIME ZONE c.time_zone AS at, c.stepped_at AT TIME ZONE c.time_zone AS stepped_at OFFSET 0) l
       LEFT JOIN LATERAL (
            SELECT s.* FROM billing.dunning_step s
             WHERE s.scheme = c.scheme AND s.version = c.version AND s.step_no > c.last_no AND NOT (s.after < '0' AND (c.round > 1 OR l.at::date > c.base_on))
@@ -32,7 +37,9 @@ BEGIN
      CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 OR extract(isodow FROM w.at) = ANY (s.weekdays) THEN w.at
                                      ELSE (SELECT min(w.at::date + k) FROM generate_series(1, 6) k WHERE extract(isodow FROM w.at::date + k) = ANY (s.weekdays)) + s.not_before END AS at OFFSET 0) f
      CROSS JOIN LATERAL (SELECT CASE WHEN cardinality(s.weekdays) = 7 OR f.at >= l.at THEN 0
-                                     ELSE (SELECT min(k) FROM generate_series(0, 6) k WHERE extract(isodow FROM l.at::date + k) = ANY (s.weekdays)) END AS days OFFSET 0) k;
+                                     ELSE (SELECT min(k) FROM generate_series(0, 6) k WHERE extract(isodow FROM l.at::date + k) = ANY (s.weekdays)) END AS days OFFSET 0) k
+     CROSS JOIN LATERAL (SELECT (CASE WHEN k.days = 0 THEN f.at ELSE l.at::date + k.days + s.not_before END) AT TIME ZONE c.time_zone AS at OFFSET 0) t
+     CROSS JOIN LATERAL unnest(c.places) n (n);
 END $$;
 COMMENT ON FUNCTION billing_internal.next_steps(bigint[], bigint[], text[], int[], int[], int[], date[], timestamptz[], timestamptz) IS
     'the next step of each case and when it is due, by position; null: none is left';
@@ -108,9 +115,9 @@ BEGIN
          WHERE $3 IS NOT false),
     numbered AS (SELECT l.*, row_number() OVER () AS n FROM looked_at l),
     lists AS (
-        SELECT array_agg(l.account_id ORDER BY l.n) AS accounts, array_agg(l.case_id ORDER BY l.n) AS cases, array_agg(l.scheme ORDER BY l.n) AS schemes,
-               array_agg(l.version ORDER BY l.n) AS versions, array_agg(l.round ORDER BY l.n) AS rounds, array_agg(l.last_no ORDER BY l.n) AS last_nos,
-               array_agg(l.base_on ORDER BY l.n) AS base_ons, array_agg(l.stepped_at ORDER BY l.n) AS stepped_ats FROM numbered l),
+        SELECT array_agg(l.account_id) AS accounts, array_agg(l.case_id) AS cases, array_agg(l.scheme) AS schemes,
+               array_agg(l.version) AS versions, array_agg(l.round) AS rounds, array_agg(l.last_no) AS last_nos,
+               array_agg(l.base_on) AS base_ons, array_agg(l.stepped_at) AS stepped_ats FROM (SELECT * FROM numbered x ORDER BY x.n) l),
     stepping AS (
         SELECT l.*, x.step_no, x.step_at FROM lists s,
                LATERAL billing_internal.next_steps(s.accounts, s.cases, s.schemes, s.versions, s.rounds, s.last_nos, s.base_ons, s.stepped_ats, $2) x

@@ -134,20 +134,23 @@ DECLARE
     s CONSTANT billing.dunning_step := (SELECT x FROM billing.dunning_step x WHERE x.scheme = remind_cases.scheme AND x.version = remind_cases.version AND x.step_no = remind_cases.step_no);
     told record;
 BEGIN
+    WITH zone AS MATERIALIZED (
+        SELECT a.time_zone, billing_internal.message_time(s.weekdays, s.not_before, s.not_after, remind_cases.at, a.time_zone) AS message_at
+          FROM (SELECT DISTINCT x.time_zone FROM billing.account x WHERE x.account_id = ANY (account_ids)) a)
     SELECT array_agg(jsonb_build_object('step_no', s.step_no, 'round', u.round, 'amount_due', u.amount_due::text, 'total_due', (u.amount_due + k.amount)::text,
-                                        'fee', (coalesce(u.fee, 0) + 0 * u.amount_due)::text, 'interest', (coalesce(u.interest, 0) + 0 * u.amount_due)::text) || coalesce(o.fields, '{}') ORDER BY u.n) AS fields,
-           array_agg(CASE WHEN s.not_before = '00:00' AND s.not_after = '24:00' THEN at
-                          ELSE billing_internal.message_time(s.weekdays, s.not_before, s.not_after, at, a.time_zone) END ORDER BY u.n) AS times INTO told
+                                        'fee', (coalesce(u.fee, 0) + 0 * u.amount_due)::text, 'interest', (coalesce(u.interest, 0) + 0 * u.amount_due)::text) ||
+                         -- the case of an account is about several
+                         CASE WHEN u.invoice_id IS NULL THEN (
+                              SELECT jsonb_build_object('number', string_agg(i.number, ', ' ORDER BY i.due_on, i.id), 'due_on', min(i.due_on))
+                                FROM billing_internal.case_invoices(u.account_id, u.case_id, at) x JOIN billing.invoice i ON i.account_id = u.account_id AND i.id = x.invoice_id)
+                              ELSE '{}' END ORDER BY u.n) AS fields,
+           array_agg(z.message_at ORDER BY u.n) AS times INTO told
       FROM unnest(account_ids, case_ids, invoice_ids, rounds, dues, fees, interests) WITH ORDINALITY u (account_id, case_id, invoice_id, round, amount_due, fee, interest, n)
       JOIN billing.account a ON a.account_id = u.account_id
+      JOIN zone z ON z.time_zone = a.time_zone
      CROSS JOIN LATERAL (
            SELECT coalesce(sum(h.total + h.rounding_amount - h.amount_paid - h.amount_credited), 0) AS amount FROM billing.invoice_header h
-            WHERE h.account_id = u.account_id AND h.kind = 'claim' AND h.status = 'open' AND (u.invoice_id IS NULL OR h.claims_invoice_id = u.invoice_id)) k
-      -- the case of an account is about several
-      LEFT JOIN LATERAL (
-           SELECT jsonb_build_object('number', string_agg(i.number, ', ' ORDER BY i.due_on, i.id), 'due_on', min(i.due_on)) AS fields
-             FROM billing_internal.case_invoices(u.account_id, u.case_id, at) x JOIN billing.invoice i ON i.account_id = u.account_id AND i.id = x.invoice_id) o
-        ON u.invoice_id IS NULL;
+            WHERE h.account_id = u.account_id AND h.kind = 'claim' AND h.status = 'open' AND (u.invoice_id IS NULL OR h.claims_invoice_id = u.invoice_id)) k;
     RETURN billing_internal.write_notifications(account_ids, s.template, s.channels, at, invoice_ids, NULL, case_ids, told.fields, told.times);
 END $$;
 COMMENT ON FUNCTION billing_internal.remind_cases(text, int, int, bigint[], bigint[], bigint[], int[], numeric[], numeric[], numeric[], timestamptz) IS

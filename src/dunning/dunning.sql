@@ -20,15 +20,22 @@ CREATE FUNCTION billing_internal.log_case_changes(account_ids bigint[], case_ids
 DECLARE
     told record;
 BEGIN
+    WITH changed AS MATERIALIZED (
+        SELECT c.account_id, c.id, c.invoice_id, c.state, c.round, c.paused_until, coalesce(u.from_state, '') AS from_state,
+               1 + coalesce((SELECT max(x.change_no) FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id), 0) AS change_no
+          FROM unnest(account_ids, case_ids, from_states) u (account_id, case_id, from_state)
+          JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id),
+    -- few differ, so few are made
+    event AS MATERIALIZED (
+        SELECT d.*, jsonb_strip_nulls(jsonb_build_object('from', nullif(d.from_state, ''), 'to', d.state, 'round', d.round, 'reason', why,
+                   'until', CASE WHEN d.paused_until IS NOT NULL THEN billing_internal.payload_instant(d.paused_until) END)) AS payload
+          FROM (SELECT DISTINCT x.from_state, x.state, x.round, x.paused_until FROM changed x) d)
     SELECT array_agg(l.account_id) AS accounts, array_agg(l.id) AS cases, array_agg(l.invoice_id) AS invoices, array_agg(l.change_no) AS numbers,
-           array_agg(l.from_state) AS from_states, array_agg(l.state) AS states, array_agg(l.round) AS rounds, array_agg(l.paused_until) AS untils,
-           array_agg('dunning.case_changed'::text) AS types,
-           array_agg(jsonb_strip_nulls(jsonb_build_object('from', l.from_state, 'to', l.state, 'round', l.round, 'reason', why,
-               'until', CASE WHEN l.paused_until IS NOT NULL THEN billing_internal.payload_instant(l.paused_until) END))) AS payloads
+           array_agg(nullif(l.from_state, '')) AS from_states, array_agg(l.state) AS states, array_agg(l.round) AS rounds, array_agg(l.paused_until) AS untils,
+           array_agg('dunning.case_changed'::text) AS types, array_agg(e.payload) AS payloads
       INTO told
-      FROM (SELECT c.*, u.from_state, 1 + coalesce((SELECT max(x.change_no) FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id), 0) AS change_no
-              FROM unnest(account_ids, case_ids, from_states) u (account_id, case_id, from_state)
-              JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id) l;
+      FROM changed l
+      JOIN event e ON e.from_state = l.from_state AND e.state = l.state AND e.round = l.round AND e.paused_until IS NOT DISTINCT FROM l.paused_until;
     IF told.cases IS NULL THEN RETURN; END IF;
     INSERT INTO billing.dunning_case_change (account_id, case_id, change_no, changed_at, from_state, to_state, round, actor, reason, until)
     SELECT t.account_id, t.case_id, t.change_no, at, t.from_state, t.state, t.round, session_user, why, t.until

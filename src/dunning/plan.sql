@@ -47,16 +47,20 @@ COMMENT ON FUNCTION billing_internal.next_steps(bigint[], bigint[], text[], int[
 -- Open invoices whose scheme's first step may be due and that no case is about; and accounts whose overdue
 -- invoices are pursued together.
 CREATE FUNCTION billing_internal.dunning_openings(account_ids bigint[], at timestamptz, OUT account_id bigint, OUT case_id bigint, OUT invoice_id bigint,
-    OUT scheme text, OUT version int, OUT round int, OUT base_on date)
+    OUT scheme text, OUT version int, OUT round int, OUT base_on date, OUT stepped_at timestamptz)
     RETURNS SETOF record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
     WITH open AS MATERIALIZED (
-        SELECT h.account_id, h.id, coalesce(s.issued_on, h.external_issued_on) + h.payment_terms_days AS due_on, billing_internal.scheme_of(h.account_id, h.id) AS scheme,
+        SELECT h.account_id, h.id, coalesce(s.issued_on, h.external_issued_on) + h.payment_terms_days AS due_on,
+               -- a call for each row costs more than all the rest
+               CASE WHEN EXISTS (SELECT FROM billing.subscription n WHERE n.account_id = h.account_id AND n.dunning_scheme IS NOT NULL)
+                    THEN billing_internal.scheme_of(h.account_id, h.id) ELSE coalesce(a.dunning_scheme, e.dunning_scheme) END AS scheme,
                ($2 AT TIME ZONE a.time_zone) AS local, a.time_zone, h.currency
           FROM billing.invoice_header h
           JOIN billing.account a ON a.account_id = h.account_id
+          JOIN billing.entity e ON e.code = a.entity
           LEFT JOIN billing.seal s ON s.account_id = h.account_id AND s.invoice_id = h.id
          WHERE h.account_id = ANY ($1) AND h.status = 'open' AND h.kind = 'invoice'
            AND NOT EXISTS (SELECT FROM billing.dunning_case c WHERE c.account_id = h.account_id AND c.invoice_id = h.id)
@@ -69,11 +73,11 @@ BEGIN
           JOIN billing.dunning_step f ON f.scheme = o.scheme AND f.version = m.version AND f.step_no = 1
          -- amounts of a scheme say nothing in another currency
          WHERE o.due_on + f.after <= o.local AND coalesce(m.currency, o.currency) = o.currency)
-    SELECT d.account_id, NULL::bigint, d.id, d.scheme, d.version, 1, d.due_on FROM due d WHERE d.scope = 'invoice'
+    SELECT d.account_id, NULL::bigint, d.id, d.scheme, d.version, 1, d.due_on, NULL::timestamptz FROM due d WHERE d.scope = 'invoice'
     UNION ALL
     SELECT * FROM (
         SELECT DISTINCT ON (d.account_id) d.account_id, c.id, NULL::bigint, coalesce(c.scheme, d.scheme), coalesce(c.version, d.version), coalesce(c.round, 0) + 1,
-               greatest(d.due_on, (c.changed_at AT TIME ZONE d.time_zone)::date)
+               greatest(d.due_on, (c.changed_at AT TIME ZONE d.time_zone)::date), c.stepped_at
           FROM due d LEFT JOIN billing.dunning_case c ON c.account_id = d.account_id AND c.invoice_id IS NULL
          WHERE d.scope = 'account' AND d.due_on < d.local::date
            AND (c.id IS NULL OR c.state IN ('succeeded', 'written_off') OR c.state = 'exhausted' AND d.due_on >= (c.changed_at AT TIME ZONE d.time_zone)::date)
@@ -110,9 +114,8 @@ BEGIN
            AND (c.state IN ('not_started', 'running') OR $3 IS NULL AND c.state = 'paused' AND c.resume_state IN ('not_started', 'running')
                 AND (c.pause_reason <> 'arrangement' OR billing_internal.arrangement_missed(c.account_id, c.id, $2)))
         UNION ALL
-        SELECT o.account_id, o.case_id, o.invoice_id, o.scheme, o.version, o.round, 'not_started', 0, o.base_on, c.stepped_at, true
-          FROM billing_internal.dunning_openings($1, $2) o LEFT JOIN billing.dunning_case c ON c.account_id = o.account_id AND c.id = o.case_id
-         WHERE $3 IS NOT false),
+        SELECT o.account_id, o.case_id, o.invoice_id, o.scheme, o.version, o.round, 'not_started', 0, o.base_on, o.stepped_at, true
+          FROM billing_internal.dunning_openings($1, $2) o WHERE $3 IS NOT false),
     numbered AS (SELECT l.*, row_number() OVER () AS n FROM looked_at l),
     lists AS (
         SELECT array_agg(l.account_id) AS accounts, array_agg(l.case_id) AS cases, array_agg(l.scheme) AS schemes,

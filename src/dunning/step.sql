@@ -181,17 +181,22 @@ DECLARE
     s CONSTANT billing.dunning_step := (SELECT x FROM billing.dunning_step x WHERE x.scheme = tell_step.scheme AND x.version = tell_step.version AND x.step_no = tell_step.step_no);
     told record;
 BEGIN
-    SELECT array_agg(e.account_id) AS accounts, array_agg(e.type) AS types, array_agg(e.invoice_id) AS invoices, array_agg(e.case_id) AS cases, array_agg(e.payload) AS payloads
+    -- few differ, so few are made
+    WITH event AS MATERIALIZED (
+        SELECT u.round, u.missed, x.no, t.type,
+               CASE t.type WHEN 'dunning.step_done' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'done', CASE WHEN u.missed IS NULL THEN s.actions ELSE billing_internal.done_actions(s.actions, u.missed) END)
+                           WHEN 'dunning.step_event' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'scheme', s.scheme)
+                           ELSE jsonb_build_object('round', u.round, 'step_no', s.step_no) END AS payload
+          FROM (SELECT DISTINCT d.round, d.missed FROM unnest(rounds, tell_step.missed) d (round, missed)) u
+         CROSS JOIN unnest(s.actions || 'done'::text) WITH ORDINALITY x (action, no)
+         CROSS JOIN LATERAL (SELECT CASE x.action WHEN 'event' THEN 'dunning.step_event' WHEN 'suspend' THEN 'dunning.service_suspended'
+                                                  WHEN 'done' THEN 'dunning.step_done' END AS type) t
+         WHERE t.type IS NOT NULL)
+    SELECT array_agg(u.account_id) AS accounts, array_agg(u.type) AS types, array_agg(u.invoice_id) AS invoices, array_agg(u.case_id) AS cases, array_agg(u.payload) AS payloads
       INTO told
-      FROM (SELECT u.*, t.type,
-                   CASE t.type WHEN 'dunning.step_done' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'done', CASE WHEN u.missed IS NULL THEN s.actions ELSE billing_internal.done_actions(s.actions, u.missed) END)
-                               WHEN 'dunning.step_event' THEN jsonb_build_object('round', u.round, 'step_no', s.step_no, 'scheme', s.scheme)
-                               ELSE jsonb_build_object('round', u.round, 'step_no', s.step_no) END AS payload
-              FROM unnest(account_ids, case_ids, invoice_ids, rounds, missed) WITH ORDINALITY u (account_id, case_id, invoice_id, round, missed, n)
-             CROSS JOIN unnest(s.actions || 'done'::text) WITH ORDINALITY x (action, no)
-             CROSS JOIN LATERAL (SELECT CASE x.action WHEN 'event' THEN 'dunning.step_event' WHEN 'suspend' THEN 'dunning.service_suspended'
-                                                      WHEN 'done' THEN 'dunning.step_done' END AS type) t
-             WHERE t.type IS NOT NULL ORDER BY u.n, x.no) e;
+      FROM (SELECT c.account_id, c.case_id, c.invoice_id, e.type, e.payload
+              FROM unnest(account_ids, case_ids, invoice_ids, rounds, tell_step.missed) WITH ORDINALITY c (account_id, case_id, invoice_id, round, missed, n)
+              JOIN event e ON e.round = c.round AND e.missed IS NOT DISTINCT FROM c.missed ORDER BY c.n, e.no) u;
     PERFORM billing_internal.emit_all(told.accounts, told.types, at, told.invoices, told.cases, told.payloads);
 END $$;
 COMMENT ON FUNCTION billing_internal.tell_step(text, int, int, bigint[], bigint[], bigint[], int[], text[], timestamptz) IS 'tells a step of many cases';

@@ -59,17 +59,19 @@ CREATE FUNCTION billing_internal.emit_all(account_ids bigint[], types text[], at
 DECLARE
     kept CONSTANT text[] := ARRAY(SELECT t.type FROM billing.event_type t WHERE t.kept);
 BEGIN
+    WITH told AS MATERIALIZED (
+        SELECT u.*, row_number() OVER (PARTITION BY u.account_id ORDER BY u.n) AS k
+          FROM unnest(account_ids, types, invoice_ids, payment_ids, case_ids, payloads) WITH ORDINALITY u (account_id, type, invoice_id, payment_id, case_id, payload, n)
+         WHERE u.type = ANY (kept)),
+    counter AS (
+        UPDATE billing.account_state s SET event_no = s.event_no + c.n
+          FROM (SELECT t.account_id, count(*) AS n FROM told t GROUP BY 1) c WHERE s.account_id = c.account_id
+        RETURNING s.account_id, s.event_no - c.n AS last_no)
     INSERT INTO billing.event (account_id, adoption_number, xid, event_no, type, occurred_at, recorded_at, invoice_id, payment_id, case_id, payload)
-    SELECT t.account_id, (SELECT billing_internal.event_adoption()), (SELECT pg_current_xact_id()), s.event_no + t.k, t.type, at, now(),
+    SELECT t.account_id, (SELECT billing_internal.event_adoption()), (SELECT pg_current_xact_id()), c.last_no + t.k, t.type, at, now(),
            t.invoice_id, t.payment_id, t.case_id, coalesce(t.payload, '{}')
-      FROM (SELECT u.*, row_number() OVER (PARTITION BY u.account_id ORDER BY u.n) AS k
-              FROM unnest(account_ids, types, invoice_ids, payment_ids, case_ids, payloads) WITH ORDINALITY u (account_id, type, invoice_id, payment_id, case_id, payload, n)
-             WHERE u.type = ANY (kept)) t
-      JOIN billing.account_state s ON s.account_id = t.account_id;
+      FROM told t JOIN counter c ON c.account_id = t.account_id;
     IF NOT FOUND THEN RETURN; END IF;
-    UPDATE billing.account_state s SET event_no = s.event_no + c.n
-      FROM (SELECT u.account_id, count(*) AS n FROM unnest(account_ids, types) u (account_id, type) WHERE u.type = ANY (kept) GROUP BY 1) c
-     WHERE s.account_id = c.account_id;
     PERFORM pg_notify('billing_event', '') WHERE EXISTS (SELECT FROM billing.event_consumer);
 END $$;
 COMMENT ON FUNCTION billing_internal.emit_all(bigint[], text[], timestamptz, bigint[], bigint[], jsonb[], bigint[]) IS

@@ -18,8 +18,10 @@ SELECT type, status, display, iban FROM billing.payment_method ORDER BY id;
 
 SELECT billing.record_external_invoice(:jane, 'J-1', '2026-01-01', 100, 'EUR', due_on => '2026-01-10') > 0 AS invoiced;
 SELECT billing.record_external_invoice(:karl, 'K-1', '2026-01-01', 60, 'EUR', due_on => '2026-01-10') > 0 AS invoiced;
-SELECT billing.collection_run('2026-01-09 12:00+00') AS too_early;
-SELECT billing.collection_run('2026-01-10 12:00+00') AS requested, billing.collection_run('2026-01-10 12:00+00') AS again;
+CALL billing.collection_run('2026-01-09 12:00+00'); -- too early
+CALL billing.collection_run('2026-01-10 12:00+00');
+CALL billing.collection_run('2026-01-10 12:00+00'); -- nothing is left
+SELECT procedure, at, status, accounts, done, documents AS requests FROM billing.run ORDER BY id;
 
 -- A worker takes both.
 SELECT account_id, number, attempt_no, amount, type, provider, token, iban, mandate_reference, sequence
@@ -51,7 +53,8 @@ SELECT reference, sequence, last_used_on FROM billing.mandate;
 -- Karl has his bank take the money back: the invoice is open again, and no run tries the same method by itself.
 SELECT billing.charge_back_payment(payment_id, reference => 'return 3', effective_at => '2026-03-01 12:00+00') > 0 AS charged_back FROM billing.collection WHERE id = :k;
 SELECT status, amount_due FROM billing.invoice WHERE account_id = :karl;
-SELECT billing.collection_run('2026-03-02 12:00+00') AS requested;
+CALL billing.collection_run('2026-03-02 12:00+00');
+SELECT accounts, documents AS requests FROM billing.run ORDER BY id DESC LIMIT 1;
 -- He pays once by iDEAL; a direct debit on that account recurs from then on.
 SELECT billing.record_payment(:karl, 60, 'EUR', method => 'ideal', provider => 'psp', reference => 'ideal 9', effective_at => '2026-03-03 12:00+00') AS ideal \gset
 SELECT billing.recurring_payment_method(:ideal, iban => 'NL91 ABNA 0417 1643 00', mandate_reference => 'ACME-0002', mandate_signed_on => '2026-03-03') > 0 AS recurs;

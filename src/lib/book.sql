@@ -118,7 +118,7 @@ CREATE FUNCTION billing_internal.access_routines(kind text) RETURNS SETOF regpro
     SELECT p.oid::regprocedure FROM pg_proc p
      WHERE p.pronamespace = 'billing'::regnamespace
        AND CASE WHEN p.prosrc LIKE 'billing\_call\_%' THEN p.prosrc = 'billing_call_' || kind
-                WHEN p.proname IN ('bill_run', 'dunning_run', 'finalize_invoice') THEN kind = 'operator'
+                WHEN p.proname IN ('bill_run', 'collection_run', 'dunning_run', 'finalize_invoice') THEN kind = 'operator'
                 WHEN p.proname IN ('schedule_job', 'alter_job', 'unschedule_job', 'run_job') THEN kind = 'operator'
                 WHEN p.proname IN ('bill_account', 'invoice_account', 'preview', 'preview_change', 'preview_change_cost', 'preview_invoices') THEN kind = 'application'
                 WHEN p.proname IN ('charge', 'explain_charge', 'round_amount', 'nth_period', 'unbilled_on', 'verify_chain', 'check')

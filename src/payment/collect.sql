@@ -1,4 +1,4 @@
--- Collections: requests to collect invoices, made by runs, by dunning or when they are due.  billing.x is the door
+-- Collections: requests to collect invoices, made by runs, by dunning or by people, and claimed by workers.  billing.x is the door
 -- (rights, owner), billing_internal.x the body.
 
 -- The subscription's method where all lines of the invoice have the same one, else the account's.
@@ -27,12 +27,33 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.why_not_collected(bigint, bigint) IS 'why an open invoice is not collected for now; null: it may be';
 
+-- The accounts are locked, so their counters can be read before they are moved.
+CREATE FUNCTION billing_internal.write_collections(account_ids bigint[], invoice_ids bigint[], method_ids bigint[], currencies text[], amounts numeric[], policies text[], at timestamptz)
+    RETURNS bigint[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    made record;
+BEGIN
+    SELECT array_agg(w.id ORDER BY w.n) AS ids, array_agg('collection.requested'::text) AS types, array_agg(NULL::bigint) AS cases,
+           array_agg(jsonb_build_object('collection_id', w.id, 'currency', w.currency, 'amount', w.amount::text) ORDER BY w.n) AS payloads INTO made
+      FROM (SELECT u.*, billing_internal.make_id(u.account_id, s.next_ordinal - 1 + row_number() OVER (PARTITION BY u.account_id ORDER BY u.n)) AS id
+              FROM unnest(account_ids, currencies, amounts) WITH ORDINALITY u (account_id, currency, amount, n)
+              JOIN billing.account_state s ON s.account_id = u.account_id) w;
+    UPDATE billing.account_state s SET next_ordinal = s.next_ordinal + w.count
+      FROM (SELECT a AS account_id, count(*) FROM unnest(account_ids) a GROUP BY 1) w WHERE s.account_id = w.account_id;
+    INSERT INTO billing.collection (account_id, id, invoice_id, payment_method_id, currency, amount, policy, next_attempt_at, requested_at)
+    SELECT u.account_id, u.id, u.invoice_id, u.method_id, u.currency, u.amount, u.policy, at, at
+      FROM unnest(account_ids, made.ids, invoice_ids, method_ids, currencies, amounts, policies) u (account_id, id, invoice_id, method_id, currency, amount, policy);
+    PERFORM billing_internal.emit_all(account_ids, made.types, at, invoice_ids, made.cases, made.payloads);
+    RETURN made.ids;
+END $$;
+COMMENT ON FUNCTION billing_internal.write_collections(bigint[], bigint[], bigint[], text[], numeric[], text[], timestamptz) IS
+    'enters requests to collect invoices of locked accounts; returns their ids';
+
 CREATE FUNCTION billing_internal.request_collection(account_id bigint, invoice_id bigint, at timestamptz, policy text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     i record;
     method bigint;
-    result bigint;
 BEGIN
     SELECT x.amount_due, x.currency, x.kind, x.status, e.retry_policy INTO i
       FROM billing.invoice x JOIN billing.entity e ON e.code = x.entity
@@ -44,12 +65,8 @@ BEGIN
                      AND c.status IN ('waiting', 'claimed', 'submitted')) THEN
         RETURN NULL;
     END IF;
-    result := billing_internal.next_id(account_id);
-    INSERT INTO billing.collection (account_id, id, invoice_id, payment_method_id, currency, amount, policy, next_attempt_at, requested_at)
-    VALUES (account_id, result, invoice_id, method, i.currency, i.amount_due, coalesce(policy, i.retry_policy), at, at);
-    PERFORM billing_internal.emit(account_id, 'collection.requested', at, invoice_id => request_collection.invoice_id,
-        payload => jsonb_build_object('collection_id', result, 'currency', i.currency, 'amount', i.amount_due::text));
-    RETURN result;
+    RETURN (billing_internal.write_collections(ARRAY[account_id], ARRAY[invoice_id], ARRAY[method], ARRAY[i.currency], ARRAY[i.amount_due],
+                                               ARRAY[coalesce(policy, i.retry_policy)], at))[1];
 END $$;
 COMMENT ON FUNCTION billing_internal.request_collection(bigint, bigint, timestamptz, text) IS
     'asks for the collection of an open invoice of the locked account; null where no usable method collects it or one is under way';
@@ -109,60 +126,6 @@ BEGIN
         AND c.status IN ('waiting', 'claimed');
 END $$;
 COMMENT ON FUNCTION billing_internal.collection_of_invoice_changed(bigint, bigint, timestamptz) IS 'cancels the collection of an invoice that is not open any more';
-
--- Mandates that lapsed, methods that expired.
-CREATE FUNCTION billing_internal.expire_methods(at timestamptz, entity text) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    m record;
-BEGIN
-    FOR m IN SELECT x.account_id, x.id
-               FROM billing.payment_method x
-               JOIN billing.account_state s ON s.account_id = x.account_id AND s.entity = coalesce(expire_methods.entity, s.entity)
-               LEFT JOIN billing.mandate d ON d.account_id = x.account_id AND d.payment_method_id = x.id AND d.status = 'active'
-              WHERE x.status = 'active'
-                AND least(x.expires_on, billing_internal.mandate_ends_on(d.signed_on, d.last_used_on)) < billing_internal.local_day(x.account_id, at)
-              ORDER BY 1, 2 FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
-        PERFORM billing_internal.lock_account(m.account_id);
-        PERFORM billing_internal.move_method(m.account_id, m.id, 'expired', at)
-           FROM billing.payment_method x WHERE x.account_id = m.account_id AND x.id = m.id AND x.status = 'active';
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION billing_internal.expire_methods(timestamptz, text) IS 'notes payment methods and mandates that ended before an instant';
-
-CREATE FUNCTION billing.collection_run(at timestamptz DEFAULT NULL, entity text DEFAULT NULL) RETURNS bigint
-    LANGUAGE c AS 'MODULE_PATHNAME', 'billing_call_operator';
-COMMENT ON FUNCTION billing.collection_run(timestamptz, text) IS
-    'asks for the collection of every open invoice for which it is time, by the entity''s rules, that a payment method collects and that was not tried with it before; accounts locked by others wait for the next run; returns how many';
--- By key: a plan that is made while a table is small must not read all of it for each row later on.
-CREATE FUNCTION billing_internal.collection_run(at timestamptz, entity text) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    i record;
-    requested bigint := 0;
-BEGIN
-    PERFORM billing_internal.check_entity(entity);
-    at := coalesce(at, now());
-    PERFORM billing_internal.check_billable(at), billing_internal.expire_methods(at, entity);
-    FOR i IN SELECT x.account_id, x.id
-               FROM billing.invoice x
-               JOIN billing.entity e ON e.code = x.entity
-               JOIN billing.account_state s ON s.account_id = x.account_id
-              WHERE x.status = 'open' AND x.kind <> 'credit_note' AND x.entity = coalesce(collection_run.entity, x.entity)
-                AND CASE e.collect WHEN 'issue' THEN x.issued_on WHEN 'due' THEN x.due_on END <= (at AT TIME ZONE e.time_zone)::date
-                AND (EXISTS (SELECT FROM billing.account a WHERE a.account_id = x.account_id AND a.payment_method_id IS NOT NULL)
-                     OR EXISTS (SELECT FROM billing.subscription u WHERE u.account_id = x.account_id AND u.payment_method_id IS NOT NULL))
-                AND NOT EXISTS (SELECT FROM billing.collection c WHERE c.account_id = x.account_id AND c.invoice_id = x.id
-                                   AND c.payment_method_id = billing_internal.collection_method(x.account_id, x.id)
-                                   -- Paid before it was tried, with money that was taken back since.
-                                   AND (c.attempts > 0 OR c.failure IS DISTINCT FROM 'invoice is paid'))
-              ORDER BY 1, 2 FOR NO KEY UPDATE OF s SKIP LOCKED LOOP
-        PERFORM billing_internal.lock_account(i.account_id);
-        requested := requested + (billing_internal.request_collection(i.account_id, i.id, at, NULL) IS NOT NULL)::int;
-    END LOOP;
-    RETURN requested;
-END $$;
-COMMENT ON FUNCTION billing_internal.collection_run(timestamptz, text) IS 'body of billing.collection_run';
 
 CREATE FUNCTION billing.claim_collections(worker text, max int DEFAULT 1, lease interval DEFAULT '5 minutes', at timestamptz DEFAULT NULL, entity text DEFAULT NULL,
     OUT collection_id bigint, OUT account_id bigint, OUT invoice_id bigint, OUT number text, OUT attempt_no int, OUT currency text, OUT amount numeric,

@@ -32,6 +32,7 @@
 
 PG_FUNCTION_INFO_V1(billing_bill_run);
 PG_FUNCTION_INFO_V1(billing_dunning_run);
+PG_FUNCTION_INFO_V1(billing_collection_run);
 
 /* Enters the run and its leader. */
 static void
@@ -165,9 +166,9 @@ check_batch_size(int batch_size)
 				 errdetail("It lies between 1 and %d.", MAX_BATCH_SIZE)));
 }
 
-/* Checks the arguments of dunning_run and copies them to where they outlive commits. */
+/* Checks at, batch_size and entity and copies them to where they outlive commits. */
 static void
-take_dunning_arguments(FunctionCallInfo fcinfo, BillRun *run)
+take_three_arguments(FunctionCallInfo fcinfo, BillRun *run)
 {
 	run->options.at = PG_ARGISNULL(0) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(0);
 	run->options.finalize = true;
@@ -256,13 +257,28 @@ billing_bill_run(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* A run of a kind with one process. */
+static void
+run_kind(FunctionCallInfo fcinfo, RunKind *kind)
+{
+	BillRun    *run = new_run(fcinfo, kind);
+
+	take_three_arguments(fcinfo, run);
+	run_everything(run, 1);
+}
+
 /* billing.dunning_run(at, batch_size, entity) */
 Datum
 billing_dunning_run(PG_FUNCTION_ARGS)
 {
-	BillRun    *run = new_run(fcinfo, &dunning_run_kind);
+	run_kind(fcinfo, &dunning_run_kind);
+	PG_RETURN_VOID();
+}
 
-	take_dunning_arguments(fcinfo, run);
-	run_everything(run, 1);
+/* billing.collection_run(at, batch_size, entity) */
+Datum
+billing_collection_run(PG_FUNCTION_ARGS)
+{
+	run_kind(fcinfo, &collection_run_kind);
 	PG_RETURN_VOID();
 }

@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS billing.run ( -- runs and how they ended
     pid int NOT NULL, -- server process that leads it
     accounts bigint NOT NULL DEFAULT 0, -- accounts that were due at its start
     done bigint NOT NULL DEFAULT 0, -- accounts finished
-    documents bigint NOT NULL DEFAULT 0, -- documents written; of a dunning run: steps done
+    documents bigint NOT NULL DEFAULT 0, -- documents written; of a dunning run: steps done; of a collection run: requests made
     errors bigint NOT NULL DEFAULT 0, -- accounts parked
     spread interval -- window over which what was due was spread; null: all at once
 );
@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS billing.run_worker ( -- progress of a run, one row pe
     run_id bigint NOT NULL CONSTRAINT run_worker_run_fkey REFERENCES billing.run ON DELETE CASCADE, -- run
     worker int NOT NULL, -- number of the process; 0 is the leader
     pid int NOT NULL, -- server process
-    phase text NOT NULL CONSTRAINT run_worker_phase_check CHECK (phase IN ('billing', 'dunning', 'sweeping', 'waiting', 'done', 'stopped')), -- what it is doing; stopped: it ended early
+    phase text NOT NULL CONSTRAINT run_worker_phase_check CHECK (phase IN ('billing', 'dunning', 'collecting', 'sweeping', 'waiting', 'done', 'stopped')), -- what it is doing; stopped: it ended early
     done bigint NOT NULL DEFAULT 0, -- accounts finished
     documents bigint NOT NULL DEFAULT 0, -- documents written
     errors bigint NOT NULL DEFAULT 0, -- accounts parked

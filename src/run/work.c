@@ -48,8 +48,13 @@
 #define DUNNING_FROM(range) \
 	"billing_internal.dunning_accounts($1, $2, " range ") d (account_id)" \
 	" JOIN billing.account_state s ON s.account_id = d.account_id"
+#define COLLECTION_FROM(range) \
+	"billing_internal.collection_accounts($1, $2, " range ") d (account_id)" \
+	" JOIN billing.account_state s ON s.account_id = d.account_id"
+#define ALL_ACCOUNTS "0, 9223372036854775807"
 #define BILLING_ALL BILLING_FROM("true")
-#define DUNNING_ALL DUNNING_FROM("0, 9223372036854775807")
+#define DUNNING_ALL DUNNING_FROM(ALL_ACCOUNTS)
+#define COLLECTION_ALL COLLECTION_FROM(ALL_ACCOUNTS)
 
 /*
  * Lists accounts in ranges of at most $5.  A big account ends a range, so that
@@ -79,8 +84,14 @@
 		.nargs = 5, .argtypes = {TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, INT8OID} \
 	}
 
+/* Does what is due of accounts by one call. */
+#define CALL(function) { \
+		.text = "SELECT c.made::bigint, c.left_out FROM billing_internal." function "($1, $2, $3) c (made, left_out)", \
+		.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID} \
+	}
+
 static void bill_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result);
-static void dun_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result);
+static void call_for_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result);
 
 RunKind		bill_run_kind = {
 	.procedure = "bill_run", .name = "bill run", .verb = "bill", .phase = "billing", .made = "documents",
@@ -91,7 +102,14 @@ RunKind		bill_run_kind = {
 RunKind		dunning_run_kind = {
 	.procedure = "dunning_run", .name = "dunning run", .verb = "dun", .phase = "dunning", .made = "steps",
 	.list = LIST(DUNNING_ALL), .lock = LOCK(DUNNING_ALL),
-	.members = MEMBERS(DUNNING_FROM("$4, $5")), .act = dun_them
+	.members = MEMBERS(DUNNING_FROM("$4, $5")), .act = call_for_them, .call = CALL("dun_accounts")
+};
+
+RunKind		collection_run_kind = {
+	.procedure = "collection_run", .name = "collection run", .verb = "collect from",
+	.phase = "collecting", .made = "requests",
+	.list = LIST(COLLECTION_ALL), .lock = LOCK(COLLECTION_ALL),
+	.members = MEMBERS(COLLECTION_FROM("$4, $5")), .act = call_for_them, .call = CALL("collect_accounts")
 };
 
 /* Arguments of the statements that list due accounts. */
@@ -179,17 +197,13 @@ bill_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result)
 	bill_accounts(run->context, ids, count, &options, result);
 }
 
-/* The dunning of accounts is one call; what it leaves out is copied to the caller's context. */
+/* One call for all of them; what it leaves out is copied to the caller's context. */
 static void
-dun_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result)
+call_for_them(BillRun *run, int64 *ids, int count, bool wait, BillResult *result)
 {
-	static SpiQuery query = {
-		.text = "SELECT d.steps::bigint, d.left_out FROM billing_internal.dun_accounts($1, $2, $3) d",
-		.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, BOOLOID}
-	};
 	Datum		values[3] = {array_of_int64(ids, count), TimestampTzGetDatum(run->options.at), BoolGetDatum(wait)};
 
-	(void) query_run(&query, values, NULL, false);
+	(void) query_run(&run->kind->call, values, NULL, false);
 	result->ninvoices = (int) query_int64(0, 1, 0);
 	result->nskipped = int64_of_array(query_value(0, 2), &result->skipped);
 	result->accounts = count - result->nskipped;

@@ -23,6 +23,7 @@ typedef struct RunKind
 	SpiQuery	lock;			/* locks all that have work */
 	SpiQuery	members;		/* those of a range */
 	void		(*act) (struct BillRun *run, int64 *ids, int count, bool wait, BillResult *result);
+	SpiQuery	call;			/* how, where one call does it; $3: all are locked */
 } RunKind;
 
 /* One process of a run. */
@@ -51,6 +52,7 @@ typedef struct BillRun
 
 extern RunKind bill_run_kind;
 extern RunKind dunning_run_kind;
+extern RunKind collection_run_kind;
 
 extern void work_open(BillRun *run, MemoryContext memory);
 extern void work_close(BillRun *run);

@@ -10,7 +10,7 @@ ALTER TABLE IF EXISTS billing.run_batch ADD COLUMN IF NOT EXISTS left_out bigint
     ADD CONSTRAINT run_batch_status_check CHECK (status IN ('pending', 'held', 'done'));
 ALTER TABLE IF EXISTS billing.run_worker
     DROP CONSTRAINT IF EXISTS run_worker_phase_check,
-    ADD CONSTRAINT run_worker_phase_check CHECK (phase IN ('billing', 'dunning', 'sweeping', 'waiting', 'done', 'stopped'));
+    ADD CONSTRAINT run_worker_phase_check CHECK (phase IN ('billing', 'dunning', 'collecting', 'sweeping', 'waiting', 'done', 'stopped'));
 ALTER TABLE IF EXISTS billing.entity ADD COLUMN IF NOT EXISTS claim_series text,
     ADD COLUMN IF NOT EXISTS payment_tolerance numeric NOT NULL DEFAULT 0 CONSTRAINT entity_payment_tolerance_check CHECK (payment_tolerance >= 0),
     ADD COLUMN IF NOT EXISTS allocation_rules text[] NOT NULL DEFAULT '{named,exact,oldest}' CONSTRAINT entity_allocation_rules_check CHECK (allocation_rules <@ '{named,exact,oldest,pro_rata}'),

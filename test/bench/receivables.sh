@@ -28,7 +28,7 @@ echo "receivables, $accounts accounts with an open invoice each"
 run_sql load -v accounts="$accounts"
 run_sql harness
 measure 'invoices made outside' "CALL bench.call_in_batches('bench.invoice')" before_
-measure 'collection requests' 'CALL bench.collect()' before_
+measure 'collection requests' "CALL billing.collection_run(at => '2026-01-16 12:00+01')" before_
 measure 'payments' "CALL bench.call_in_batches('bench.pay')" before_
 measure 'cases open, event' "CALL billing.dunning_run(at => '2026-01-17 12:00+01')" after_
 measure 'step: event' "CALL billing.dunning_run(at => '2026-01-20 12:00+01')" after_

@@ -4,7 +4,7 @@ CALL billing.bill_run(at => date :'day' + time '06:00');
 
 -- What is due of customers with a card or a mandate is asked for.  A payment worker takes the requests, goes to bank and
 -- provider, and tells what became of each.
-SELECT billing.collection_run(at => date :'day' + time '07:00') AS requested \gset
+CALL billing.collection_run(at => date :'day' + time '07:00');
 WITH claimed AS (SELECT * FROM billing.claim_collections('worker', 1000, at => date :'day' + time '07:00'))
 SELECT count(billing.settle_collection(c.collection_id, CASE WHEN d.code IS NULL THEN 'succeeded' ELSE 'declined' END, code => d.code,
                                        reference => 'P' || c.attempt_key, effective_at => date :'day' + time '07:10')) AS settled

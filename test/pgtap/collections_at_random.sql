@@ -36,7 +36,7 @@ DECLARE
 BEGIN
     PERFORM billing.record_external_invoice(a, format('%s/%s', a, today::date), today::date, 10 + a, 'EUR') FROM generate_series(1, 30) a WHERE random() < 0.08;
     PERFORM billing.add_payment_method(a, 'card', provider => 'psp', token => format('tok-%s-%s', a, today::date)) FROM generate_series(1, 30) a WHERE random() < 0.02;
-    PERFORM billing.collection_run(today);
+    CALL billing.collection_run(today);
     FOR c IN SELECT x.collection_id, x.amount, x.account_id, x.invoice_id FROM billing.claim_collections('w', 100, at => today + interval '1 hour') x LOOP
         -- Something may happen while the worker is away.
         IF random() < 0.05 THEN

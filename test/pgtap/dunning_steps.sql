@@ -67,7 +67,7 @@ SELECT is(pg_temp.steps('before 2'), '1 01-27 00:00 event; 2 02-07 10:00 remind;
 SELECT billing.create_dunning_scheme('retry', retry_policy => 'daily', steps => '[{"after":"1 day","actions":["retry_collection"]},{"after":"4 days","actions":["event"]}]') \g /dev/null
 SELECT pg_temp.owes('retry 1', '2026-02-01'), pg_temp.owes('retry 2', '2026-02-01'), pg_temp.owes('retry 3', '2026-02-01') \g /dev/null
 SELECT billing.add_payment_method(pg_temp.account('retry ' || n), 'card', provider => 'psp', token => 'tok' || n) FROM generate_series(1, 2) n \g /dev/null
-SELECT billing.collection_run('2026-02-01') \g /dev/null
+CALL billing.collection_run('2026-02-01');
 CREATE FUNCTION pg_temp.settle(name text, outcome text, at timestamptz, code text DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
     SELECT billing.settle_collection(max(c.id), outcome, code => code, effective_at => at) FROM billing.collection c WHERE c.account_id = pg_temp.account($1) $$;
 SELECT collection_id FROM billing.claim_collections('w', 10, at => '2026-02-01') \g /dev/null

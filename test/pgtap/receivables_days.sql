@@ -89,7 +89,7 @@ DECLARE
     c record;
     luck bigint;
 BEGIN
-    PERFORM billing.collection_run(at);
+    CALL billing.collection_run(at);
     FOR c IN SELECT x.collection_id AS id, x.amount, x.attempt_key FROM billing.claim_collections('w', 1000, at => at) x
              UNION ALL SELECT x.id, x.amount, NULL FROM billing.collection x WHERE x.status = 'submitted' LOOP
         luck := pg_temp.dice(c.id, day, 4) % 100;

@@ -26,7 +26,7 @@ DECLARE
     t timestamptz;
 BEGIN
     FOR t IN SELECT generate_series(from_at, until_at, '6 hours') LOOP
-        PERFORM billing.collection_run(t);
+        CALL billing.collection_run(t);
         PERFORM billing.settle_collection(c.collection_id, 'declined', code => '51', effective_at => t + interval '1 minute') FROM billing.claim_collections('w', 10, at => t) c;
         CALL billing.dunning_run(t);
     END LOOP;
@@ -87,7 +87,8 @@ BEGIN
 END $$;
 SELECT pg_temp.days('2026-03-01', '2026-03-14') \g /dev/null
 SELECT is(pg_temp.reminders(:debit), '03-12 Reminder 1', 'three days before it is due: a notice');
-SELECT billing.collection_run('2026-03-15'), (SELECT billing.settle_collection(c.collection_id, 'succeeded', reference => 'sepa-1', effective_at => '2026-03-15 12:00') FROM billing.claim_collections('w', 10, at => '2026-03-15') c WHERE c.account_id = :debit) \g /dev/null
+CALL billing.collection_run('2026-03-15');
+SELECT (SELECT billing.settle_collection(c.collection_id, 'succeeded', reference => 'sepa-1', effective_at => '2026-03-15 12:00') FROM billing.claim_collections('w', 10, at => '2026-03-15') c WHERE c.account_id = :debit) \g /dev/null
 SELECT is((SELECT (i.status, p.received_at::date, p.reversible_until::date)::text FROM billing.invoice i JOIN billing.payment p ON p.account_id = i.account_id WHERE i.account_id = :debit), '(paid,2026-03-15,2027-04-15)', 'collected; it can come back for 13 months');
 SELECT pg_temp.days('2026-03-15', '2026-05-13') \g /dev/null
 SELECT is((SELECT c.state || ' ' || c.round FROM billing.dunning_case c WHERE c.account_id = :debit), 'succeeded 1', 'for sixty days nothing happens');

@@ -46,6 +46,7 @@ SELECT billing.record_external_invoice(billing.create_account('Debtor ' || n, em
 SELECT billing.add_payment_method(n, 'card', provider => 'psp', token => 'tok') FROM generate_series(1, 40, 5) n;
 CREATE SCHEMA gate;
 CREATE TABLE gate.step ();
+CREATE TABLE gate.request ();
 CREATE TABLE gate.commit ();
 CREATE FUNCTION gate.pass() RETURNS trigger LANGUAGE plpgsql AS \$\$
 BEGIN
@@ -53,6 +54,7 @@ BEGIN
     RETURN NEW;
 END \$\$;
 CREATE TRIGGER step BEFORE INSERT ON billing.dunning_action FOR EACH ROW WHEN (NEW.account_id = 25) EXECUTE FUNCTION gate.pass();
+CREATE TRIGGER request BEFORE INSERT ON billing.collection FOR EACH ROW WHEN (NEW.account_id = 21) EXECUTE FUNCTION gate.pass();
 CREATE CONSTRAINT TRIGGER commit AFTER INSERT ON billing.dunning_action DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.account_id = 25) EXECUTE FUNCTION gate.pass();
 SQL
 for my $db ('undisturbed', 'disturbed')
@@ -104,9 +106,15 @@ for my $n (0 .. $#points)
 is($node->safe_psql('disturbed', $done), $node->safe_psql('undisturbed', $done), "disturbed $day times: the steps, claims and messages of undisturbed runs");
 is($node->safe_psql('disturbed', "SELECT count(*) FROM billing.dunning_action"), 40 * $day, 'each step of every debtor, once');
 
-# A collection run is one transaction.
-disturb(q{SELECT billing.collection_run('AT')}, { name => 'asks for collections', hold => 'LOCK TABLE billing.collection IN SHARE MODE' }, $_, '2026-03-20 09:00') for $signals[2];
-is($node->safe_psql('disturbed', $done), $node->safe_psql('undisturbed', $done), 'a collection run that was killed: the collections of an undisturbed run');
+# Each day a claim of each debtor falls due; those with a card are asked in three batches.
+my @asking = (
+	{ name => 'enters a collection run', hold => 'LOCK TABLE billing.run IN SHARE MODE' },
+	{ name => 'is in the middle of a second batch', hold => 'LOCK TABLE gate.request IN EXCLUSIVE MODE' },
+	{ name => 'tells what it asked for', hold => 'LOCK TABLE billing.event IN SHARE MODE' });
+disturb(q{CALL billing.collection_run('AT', batch_size => 3)}, $asking[$_], $signals[ 2 - $_ ], sprintf('2026-02-%02d 09:00', 6 + $_)) for 0 .. $#asking;
+is($node->safe_psql('disturbed', q{SELECT string_agg(done::text, ' ' ORDER BY id) FROM billing.run WHERE procedure = 'collection_run' AND status = 'interrupted'}), '3 0',
+	'what a run that was killed had committed stays');
+is($node->safe_psql('disturbed', $done), $node->safe_psql('undisturbed', $done), 'disturbed collection runs: the collections of undisturbed ones');
 sound_books($node, 'disturbed', 'the books are sound');
 $node->stop;
 

@@ -18,7 +18,7 @@ CALL billing.bill_run('2026-02-20 00:00+01');
 SELECT billing.record_usage(id, 'minutes', 'late', 7, '2026-01-25 00:00+01') FROM billing.subscription WHERE account_id = 10;
 CALL billing.bill_run('2026-03-20 00:00+01', finalize => false);
 SELECT billing.add_payment_method(1, 'card', provider => 'psp', token => 't'), billing.record_payment(2, 10000, 'EUR', effective_at => '2026-02-21 00:00+01');
-SELECT billing.collection_run('2026-03-19 00:00+01');
+CALL billing.collection_run('2026-03-19 00:00+01');
 SELECT billing.create_dunning_scheme('hard', currency => 'EUR', steps => '[{"after":"1 day","actions":["agency"],"agency":"Collect"}]'),
        billing.create_dunning_scheme('soft', currency => 'EUR', steps => '[{"after":"1 day","actions":["event"]},{"after":"400 days","actions":["event"]}]');
 SELECT billing.assign_dunning_scheme('hard', account_id => 4), billing.assign_dunning_scheme('soft', account_id => 5),

@@ -123,8 +123,3 @@ CREATE FUNCTION bench.invoice(low bigint, high bigint) RETURNS bigint LANGUAGE s
                    'currency', 'EUR') ORDER BY a.account_id)
           FROM billing.account a WHERE a.account_id BETWEEN low AND high))
 $$;
-
-CREATE PROCEDURE bench.collect() LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM billing.collection_run(at => '2026-01-16 12:00+01');
-END $$;

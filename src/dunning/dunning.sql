@@ -14,35 +14,38 @@ CREATE FUNCTION billing_internal.case_transitions(OUT from_state text, OUT to_st
 $$;
 COMMENT ON FUNCTION billing_internal.case_transitions() IS 'which state of a dunning case may follow which';
 
--- Notes and tells that cases went from a state (null: they opened) to the one they have now.
-CREATE FUNCTION billing_internal.log_case_changes(account_ids bigint[], case_ids bigint[], from_states text[], at timestamptz, why text) RETURNS void
+-- Notes and tells that cases went from a state (null: they opened) to another; a case may do so twice, in the order of the lists.
+CREATE FUNCTION billing_internal.log_case_changes(account_ids bigint[], case_ids bigint[], from_states text[], to_states text[], at timestamptz, whys text[]) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     told record;
 BEGIN
     WITH changed AS MATERIALIZED (
-        SELECT c.account_id, c.id, c.invoice_id, c.state, c.round, c.paused_until, coalesce(u.from_state, '') AS from_state,
-               1 + coalesce((SELECT max(x.change_no) FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id), 0) AS change_no
-          FROM unnest(account_ids, case_ids, from_states) u (account_id, case_id, from_state)
+        SELECT u.n, c.account_id, c.id, c.invoice_id, coalesce(u.from_state, '') AS from_state, u.to_state, c.round, u.why, c.paused_until,
+               row_number() OVER (PARTITION BY c.account_id, c.id ORDER BY u.n)
+               + coalesce((SELECT max(x.change_no) FROM billing.dunning_case_change x WHERE x.account_id = c.account_id AND x.case_id = c.id), 0) AS change_no
+          FROM unnest(account_ids, case_ids, from_states, to_states, whys) WITH ORDINALITY u (account_id, case_id, from_state, to_state, why, n)
           JOIN billing.dunning_case c ON c.account_id = u.account_id AND c.id = u.case_id),
     -- few differ, so few are made
     event AS MATERIALIZED (
-        SELECT d.*, jsonb_strip_nulls(jsonb_build_object('from', nullif(d.from_state, ''), 'to', d.state, 'round', d.round, 'reason', why,
+        SELECT d.*, jsonb_strip_nulls(jsonb_build_object('from', nullif(d.from_state, ''), 'to', d.to_state, 'round', d.round, 'reason', d.why,
                    'until', CASE WHEN d.paused_until IS NOT NULL THEN billing_internal.payload_instant(d.paused_until) END)) AS payload
-          FROM (SELECT DISTINCT x.from_state, x.state, x.round, x.paused_until FROM changed x) d)
+          FROM (SELECT DISTINCT x.from_state, x.to_state, x.round, x.why, x.paused_until FROM changed x) d)
     SELECT array_agg(l.account_id) AS accounts, array_agg(l.id) AS cases, array_agg(l.invoice_id) AS invoices, array_agg(l.change_no) AS numbers,
-           array_agg(nullif(l.from_state, '')) AS from_states, array_agg(l.state) AS states, array_agg(l.round) AS rounds, array_agg(l.paused_until) AS untils,
-           array_agg('dunning.case_changed'::text) AS types, array_agg(e.payload) AS payloads
+           array_agg(nullif(l.from_state, '')) AS from_states, array_agg(l.to_state) AS states, array_agg(l.round) AS rounds, array_agg(l.why) AS whys,
+           array_agg(l.paused_until) AS untils, array_agg('dunning.case_changed'::text) AS types, array_agg(l.payload) AS payloads
       INTO told
-      FROM changed l
-      JOIN event e ON e.from_state = l.from_state AND e.state = l.state AND e.round = l.round AND e.paused_until IS NOT DISTINCT FROM l.paused_until;
+      FROM (SELECT c.*, e.payload FROM changed c
+              JOIN event e ON e.from_state = c.from_state AND e.to_state = c.to_state AND e.round = c.round
+                          AND e.why IS NOT DISTINCT FROM c.why AND e.paused_until IS NOT DISTINCT FROM c.paused_until ORDER BY c.n) l;
     IF told.cases IS NULL THEN RETURN; END IF;
     INSERT INTO billing.dunning_case_change (account_id, case_id, change_no, changed_at, from_state, to_state, round, actor, reason, until)
-    SELECT t.account_id, t.case_id, t.change_no, at, t.from_state, t.state, t.round, session_user, why, t.until
-      FROM unnest(told.accounts, told.cases, told.numbers, told.from_states, told.states, told.rounds, told.untils) t (account_id, case_id, change_no, from_state, state, round, until);
+    SELECT t.account_id, t.case_id, t.change_no, at, t.from_state, t.state, t.round, session_user, t.why, t.until
+      FROM unnest(told.accounts, told.cases, told.numbers, told.from_states, told.states, told.rounds, told.whys, told.untils)
+               t (account_id, case_id, change_no, from_state, state, round, why, until);
     PERFORM billing_internal.emit_all(told.accounts, told.types, at, told.invoices, told.cases, told.payloads);
 END $$;
-COMMENT ON FUNCTION billing_internal.log_case_changes(bigint[], bigint[], text[], timestamptz, text) IS 'writes the history and the events of cases that changed';
+COMMENT ON FUNCTION billing_internal.log_case_changes(bigint[], bigint[], text[], text[], timestamptz, text[]) IS 'writes the history and the events of cases that changed';
 
 -- The one place where cases change their state.
 CREATE FUNCTION billing_internal.change_cases(account_ids bigint[], case_ids bigint[], to_state text, at timestamptz, why text,
@@ -67,7 +70,8 @@ BEGIN
            pause_reason = change_cases.pause_reason, paused_until = until,
            next_step_at = CASE change_cases.to_state WHEN 'paused' THEN until WHEN 'running' THEN c.next_step_at WHEN 'not_started' THEN c.next_step_at END
       FROM unnest(account_ids, case_ids) u (account_id, case_id) WHERE c.account_id = u.account_id AND c.id = u.case_id;
-    PERFORM billing_internal.log_case_changes(changed.accounts, changed.cases, changed.states, at, why);
+    PERFORM billing_internal.log_case_changes(changed.accounts, changed.cases, changed.states, array_fill(to_state, ARRAY[cardinality(changed.cases)]), at,
+                                              array_fill(why, ARRAY[cardinality(changed.cases)]));
     IF to_state = ANY ('{paused,stopped,succeeded,written_off}') THEN
         UPDATE billing.notification n SET status = 'canceled', finished_at = at, failure = 'the case is ' || to_state
           FROM unnest(changed.accounts, changed.cases) u (account_id, case_id)
@@ -162,7 +166,7 @@ DECLARE
 BEGIN
     INSERT INTO billing.dunning_case (account_id, id, invoice_id, scheme, version, opened_at, changed_at, base_on)
     VALUES (account_id, result, invoice_id, scheme, version, at, at, base_on);
-    PERFORM billing_internal.log_case_changes(ARRAY[account_id], ARRAY[result], ARRAY[NULL::text], at, why);
+    PERFORM billing_internal.log_case_changes(ARRAY[account_id], ARRAY[result], ARRAY[NULL::text], '{not_started}', at, ARRAY[why]);
     RETURN result;
 END $$;
 COMMENT ON FUNCTION billing_internal.open_case(bigint, bigint, text, int, date, timestamptz, text) IS 'opens a dunning case';

@@ -44,8 +44,9 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION billing_internal.prepare_cases(bigint[], timestamptz) IS 'ends arrangements and pauses and opens cases of locked accounts; returns those that opened';
 
--- The steps that are due, of cases that just opened too; one list tells that they opened and run.  Each case moves on by one update, before its step is done: when it is looked at next does not
--- depend on what the step does, but under a cap of steps.
+-- The steps that are due, of cases that just opened too: one list tells that they opened and that they run.  Each case moves
+-- on by one update, before its step is done: when it is looked at next does not depend on what the step does, but under a
+-- cap of steps.
 CREATE FUNCTION billing_internal.do_steps(account_ids bigint[], opened_accounts bigint[], opened bigint[], at timestamptz) RETURNS int
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

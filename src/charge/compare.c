@@ -319,10 +319,7 @@ granted_on(const Key *key)
 	return granted;
 }
 
-/*
- * Did people give back more than should be charged at all?  Not of a range that
- * passes to another version of the calendar, where it is charged again.
- */
+/* Did people give back more than should be charged at all? */
 static bool
 is_granted_beyond(const Key *key)
 {
@@ -330,14 +327,6 @@ is_granted_beyond(const Key *key)
 
 	for (int i = 0; i < key->npieces; i++)
 		desired = amount_add(desired, key->pieces[i].money.amount);
-	for (int i = 0; i < key->nlive; i++)
-	{
-		const LiveCharge *live = &key->live[i];
-		const ScheduleVersion *calendar = subscription_calendar_at(key->sub, live->start);
-
-		if (has_range(live->kind) && (calendar->version != live->version || live->end > calendar->to))
-			return false;
-	}
 	return granted_on(key) > desired;
 }
 

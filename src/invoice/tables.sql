@@ -87,7 +87,7 @@ CREATE TABLE IF NOT EXISTS billing.invoice_line ( -- lines of documents
     CONSTRAINT invoice_line_period_check CHECK (period_end >= period_start),
     CONSTRAINT invoice_line_corrects_check CHECK ((corrects_invoice_id IS NULL) = (corrects_line_no IS NULL))
 );
-CREATE INDEX IF NOT EXISTS invoice_line_corrects_idx ON billing.invoice_line (account_id, corrects_invoice_id) WHERE corrects_invoice_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS invoice_line_corrects_idx ON billing.invoice_line (account_id, corrects_invoice_id, corrects_line_no) WHERE corrects_invoice_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS billing.invoice_tax ( -- taxes of documents, one row per category and rate
     account_id bigint NOT NULL, -- account

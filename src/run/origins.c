@@ -52,7 +52,8 @@ granted_accounts(const AccountBatch *batch)
 
 /*
  * Loads the lines that charged ranges of edited accounts further, by item, the latest first; of accounts
- * in which people gave something back also the first ones.
+ * in which people gave something back also the first ones.  Each line is looked up by its key, whatever the planner
+ * thinks of tables that were empty when the plan was made.
  */
 void
 batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, TimestampTz from)
@@ -64,12 +65,12 @@ batch_load_added(AccountBatch *batch, const RunContext *run, Datum edited, Times
 		"  JOIN billing.invoice_header g ON g.account_id = c.account_id AND g.id = c.invoice_id"
 		"  WHERE c.account_id = b.account_id AND c.corrects_invoice_id = b.invoice_id AND c.corrects_line_no = b.line_no"
 		"   AND (g.kind = 'credit_note' OR c.amount < 0) AND g.status <> 'draft'), 0)"
-		" FROM billing.charge r"
-		" JOIN billing.invoice_header h ON h.account_id = r.account_id AND h.id = r.invoice_id"
-		" JOIN billing.invoice_line b ON b.account_id = r.account_id AND b.invoice_id = r.invoice_id AND b.line_no = r.line_no"
-		" WHERE r.account_id = ANY ($1) AND r.period_start >= $2 AND b.amount > 0"
-		" AND (b.nature = 'correction' OR b.nature = 'charge' AND r.account_id = ANY ($3))"
-		" AND h.kind = 'invoice' AND h.status <> 'draft' ORDER BY r.account_id, r.item_id, r.revision DESC, 6 DESC, 7 DESC",
+		" FROM billing.charge r CROSS JOIN LATERAL (SELECT l.* FROM billing.invoice_line l"
+		"  JOIN billing.invoice_header h ON h.account_id = l.account_id AND h.id = l.invoice_id"
+		"  WHERE l.account_id = r.account_id AND l.invoice_id = r.invoice_id AND l.line_no = r.line_no AND l.amount > 0"
+		"   AND (l.nature = 'correction' OR l.nature = 'charge' AND l.account_id = ANY ($3))"
+		"   AND h.kind = 'invoice' AND h.status <> 'draft' OFFSET 0) b"
+		" WHERE r.account_id = ANY ($1) AND r.period_start >= $2 ORDER BY r.account_id, r.item_id, r.revision DESC, 6 DESC, 7 DESC",
 		.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8ARRAYOID}
 	};
 	Datum		values[3] = {edited, TimestampTzGetDatum(from), granted_accounts(batch)};

@@ -53,3 +53,5 @@ DO $$ BEGIN
          WHERE EXISTS (SELECT FROM billing.invoice_header h WHERE h.account_id = s.account_id AND h.kind = 'credit_note' AND h.status = 'open');
     END IF;
 END $$;
+-- setup() makes it anew, by line as well: documents of tens of thousands of lines are corrected line by line.
+DROP INDEX IF EXISTS billing.invoice_line_corrects_idx;

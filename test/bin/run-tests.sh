@@ -11,6 +11,7 @@ target=$1
 kinds='static package fuzz regress isolation pgtap tap'
 [ "$target" != test-long ] || kinds="$kinds sanitizer valgrind coverage"
 
+jobs_at_once=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
 passed=0
 failed=0
 broken=
@@ -94,12 +95,13 @@ tap_result() {
 	grep '^ok .*# skip' "$3" | sed 's/^ok [0-9]* */           /' || true
 }
 
-# usage: run_files KIND FILE...; as many at a time as there are processors, told in their order
+# usage: run_files KIND JOBS FILE...; so many at a time, told in their order
 run_files() {
 	kind=$1
-	shift
+	jobs=$2
+	shift 2
 	[ $# != 0 ] || return 0
-	printf '%s\n' "$@" | xargs -P "${JOBS:-$(getconf _NPROCESSORS_ONLN)}" -n 1 sh test/bin/one-test.sh "$kind" &
+	printf '%s\n' "$@" | xargs -P "$jobs" -n 1 sh test/bin/one-test.sh "$kind" &
 	runner=$!
 	for file in "$@"; do
 		name=$(basename "${file%.*}")
@@ -161,7 +163,9 @@ fi
 
 if wanted pgtap; then
 	if has_pgtap; then
-		run_files pgtap $(files test/pgtap/*.sql)
+		alone=$(grep -l '^-- Runs alone' test/pgtap/*.sql)
+		run_files pgtap 1 $(files $alone)
+		run_files pgtap "$jobs_at_once" $(files test/pgtap/*.sql | grep -vxF "$alone")
 	else
 		skip pgtap 'pgTAP or pg_prove is missing (Debian: postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl)'
 	fi
@@ -171,7 +175,7 @@ if wanted tap; then
 	if has_tap; then
 		patterns='test/tap/*.pl'
 		[ "$target" != test-long ] || patterns="$patterns test/tap/long/*.pl"
-		run_files tap $(files $patterns)
+		run_files tap "$jobs_at_once" $(files $patterns)
 	else
 		skip tap 'the Perl modules PostgreSQL::Test or IPC::Run are missing (Debian: postgresql-client-15 libipc-run-perl)'
 	fi

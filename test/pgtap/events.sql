@@ -1,5 +1,6 @@
 -- Events: what writes them, their numbers and order, consumers, retention (src/event/README.md).
 -- Without a transaction around it, since an event is readable only after its transaction.
+-- Runs alone: transactions of other databases hold its events back too.
 \set ON_ERROR_STOP on
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
